@@ -1,0 +1,169 @@
+//! What a daemon says about itself, as JSON and as a table for people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything `glancefs status --json` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the running program.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started: UTC, ISO 8601.
+    pub started_at: String,
+    /// What is mounted where.
+    pub mounts: Vec<MountReport>,
+    /// `address:port` of the API, if it is served.
+    pub api: Option<String>,
+    /// Images in the catalog.
+    pub images: u64,
+    /// Uploads in progress, by the API and by the mount.
+    pub uploads: Vec<UploadReport>,
+    /// The block cache, where there is one.
+    pub cache: Option<CacheReport>,
+    /// The stores.
+    pub stores: Vec<StoreReport>,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MountReport {
+    /// Absolute path.
+    pub mountpoint: String,
+    /// Its options, as `-o` takes them.
+    pub options: String,
+}
+
+/// One upload in progress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UploadReport {
+    /// The image's id.
+    pub id: String,
+    /// The image's name, if it has one.
+    pub name: Option<String>,
+    /// Bytes taken so far.
+    pub bytes: u64,
+    /// Bytes per second, over the whole upload.
+    pub rate: u64,
+    /// Seconds since it began.
+    pub seconds: f64,
+}
+
+/// The block cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheReport {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes it may use.
+    pub limit: u64,
+    /// Blocks that were there when asked for, since the start.
+    pub hits: u64,
+    /// Blocks that had to be read.
+    pub misses: u64,
+}
+
+/// One store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreReport {
+    /// Its name.
+    pub name: String,
+    /// Its type: `file`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Bytes of room in all; `None` when it does not say.
+    pub total: Option<u64>,
+    /// Bytes that can still be written.
+    pub available: Option<u64>,
+}
+
+impl fmt::Display for StatusReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, pid, started_at, .. } = self;
+        writeln!(f, "glancefs {version}, process {pid}, since {started_at}")?;
+        writeln!(f, "api      {}", self.api.as_deref().unwrap_or("not served"))?;
+        writeln!(f, "images   {}", self.images)?;
+        for mount in &self.mounts {
+            writeln!(f, "mount    {} ({})", mount.mountpoint, mount.options)?;
+        }
+        for store in &self.stores {
+            writeln!(f, "store    {store}")?;
+        }
+        if let Some(cache) = &self.cache {
+            writeln!(f, "cache    {cache}")?;
+        }
+        match self.uploads.len() {
+            0 => return writeln!(f, "uploads  none"),
+            count => writeln!(f, "uploads  {count}")?,
+        }
+        let widest = self.uploads.iter().map(|u| bytes(u.bytes).len()).max().unwrap_or(0);
+        for upload in &self.uploads {
+            let rate = format!("{}/s", bytes(upload.rate));
+            let amount = bytes(upload.bytes);
+            let name = upload.name.as_deref().unwrap_or("(no name)").escape_debug();
+            writeln!(
+                f,
+                "  {}  {amount:>widest$}  {rate:>12}  {:>6.0} s  {name}",
+                upload.id, upload.seconds
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for StoreReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.kind)?;
+        match (self.available, self.total) {
+            (Some(available), Some(total)) => {
+                write!(f, ", {} of {} free", bytes(available), bytes(total))
+            }
+            _ => f.write_str(", does not say how much room it has"),
+        }
+    }
+}
+
+impl fmt::Display for CacheReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = self.hits + self.misses;
+        write!(f, "{} of {}", bytes(self.used), bytes(self.limit))?;
+        if asked > 0 {
+            write!(f, ", {:.1} % of {asked} blocks were there", percent(self.hits, asked))?;
+        }
+        Ok(())
+    }
+}
+
+/// For people: the precision lost by `f64` does not show.
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole as f64
+}
+
+/// An amount in the largest decimal unit that leaves at least one before the point.
+fn bytes(amount: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if amount < 1000 {
+        return format!("{amount} B");
+    }
+    let mut scaled = amount as f64 / 1000.0;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while scaled >= 999.95 {
+        scaled /= 1000.0;
+        unit = units.next();
+    }
+    format!("{scaled:.1} {}", unit.copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_rounded_to_the_unit_that_fits() {
+        let shown: Vec<_> =
+            [0, 999, 1000, 999_949, 999_950, 1 << 40, u64::MAX].map(bytes).into_iter().collect();
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.1 TB", "18.4 EB"]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Both sides of a real socket.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+
+use super::*;
+use crate::error::Error;
+
+fn report() -> StatusReport {
+    StatusReport {
+        version: "0.1.0".into(),
+        pid: 42,
+        started_at: "2026-11-21T10:00:00Z".into(),
+        mounts: vec![MountReport { mountpoint: "/images".into(), options: "rw".into() }],
+        api: Some("127.0.0.1:9292".into()),
+        images: 3,
+        uploads: vec![UploadReport {
+            id: "f6a0dbd2-6a0c-4c3b-a7c1-54d20aa6cba1".into(),
+            name: Some("a\nb".into()),
+            bytes: 1_500_000,
+            rate: 250_000,
+            seconds: 6.0,
+        }],
+        cache: None,
+        stores: vec![StoreReport {
+            name: "file".into(),
+            kind: "file".into(),
+            total: Some(2_000_000_000),
+            available: Some(1_000_000_000),
+        }],
+    }
+}
+
+#[test]
+fn a_client_gets_the_report_and_the_socket_goes_with_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = serve(dir.path(), Arc::new(report)).unwrap();
+    let path = dir.path().join(SOCKET_NAME);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    for _ in 0..3 {
+        assert_eq!(fetch(dir.path()).unwrap(), report());
+    }
+    drop(socket);
+    assert!(!path.exists());
+    assert!(matches!(fetch(dir.path()), Err(Error::NotFound(_))));
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = serve(dir.path(), Arc::new(report)).unwrap();
+    let second = serve(dir.path(), Arc::new(report)).unwrap_err();
+    assert!(matches!(&second, Error::Conflict(m) if m.contains("--state-dir")), "{second}");
+    assert_eq!(fetch(dir.path()).unwrap(), report());
+}
+
+#[test]
+fn a_socket_left_behind_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap());
+    assert!(matches!(fetch(dir.path()), Err(Error::NotFound(_))));
+    let _socket = serve(dir.path(), Arc::new(report)).unwrap();
+    assert_eq!(fetch(dir.path()).unwrap(), report());
+}
+
+#[test]
+fn a_state_directory_may_have_a_long_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("d".repeat(120));
+    std::fs::create_dir(&deep).unwrap();
+    let socket = serve(&deep, Arc::new(report)).unwrap();
+    assert_eq!(fetch(&deep).unwrap(), report());
+    drop(socket);
+    assert!(!deep.join(SOCKET_NAME).exists());
+}
+
+#[test]
+fn clients_that_send_nonsense_or_too_much_do_not_stop_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _socket = serve(dir.path(), Arc::new(report)).unwrap();
+    for command in ["restart\n".to_owned(), "x".repeat(1 << 16)] {
+        let mut client = UnixStream::connect(dir.path().join(SOCKET_NAME)).unwrap();
+        // The daemon may hang up before it has taken everything.
+        let _ = client.write_all(command.as_bytes());
+        let mut answer = String::new();
+        if client.read_to_string(&mut answer).is_ok() {
+            assert!(answer.contains("unknown command"), "{answer}");
+        }
+    }
+    assert_eq!(fetch(dir.path()).unwrap(), report());
+}
+
+#[test]
+fn the_table_shows_everything_and_names_stay_on_their_line() {
+    let table = report().to_string();
+    for part in ["127.0.0.1:9292", "/images (rw)", "1.5 MB", "250.0 kB/s", "1.0 GB of 2.0 GB free"]
+    {
+        assert!(table.contains(part), "{part} in\n{table}");
+    }
+    assert!(table.contains("a\\nb"));
+}

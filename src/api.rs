@@ -1,0 +1,104 @@
+//! The HTTP face: the Image API v2, as Glance serves it.
+//!
+//! What a request may do and what it does is `images`' business; here it is read, and its outcome
+//! is written in the words of Glance.  The specification is Glance's recorded behaviour: statuses,
+//! headers, bodies, messages.
+//!
+//! ```text
+//!  serve → connection            listening, deadlines, an orderly end
+//!    └─ router → caller          which resource, on whose behalf; request ids
+//!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
+//!         └─ status, fault       errors, in three looks;   wire: JSON in and out
+//!              bridge            the one crossing from async to the blocking core
+//! ```
+//!
+//! A group of resources is one file with a `routes()`; a new one is a file and a line in
+//! `router`.
+
+mod actions;
+mod bridge;
+mod caller;
+mod connection;
+mod data;
+mod fault;
+mod images;
+mod listing;
+mod patch;
+mod range;
+mod router;
+mod schemas;
+mod serve;
+mod status;
+mod tags;
+mod versions;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use caller::{Identity, Resolve, Unauthenticated};
+pub use serve::serve;
+
+use crate::images::Images;
+
+/// Limits and deadlines of the HTTP face.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The URL that links show instead of the one the client used.  Glance: `public_endpoint`.
+    pub public_endpoint: Option<String>,
+    /// While this file exists, `/healthcheck` answers 503 (oslo.middleware:
+    /// `disable_by_file_path`).
+    pub disable_by_file: Option<PathBuf>,
+    /// Connections at once; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's head, and may keep an idle connection.
+    pub head_timeout: Duration,
+    /// How long a client may neither send nor take a byte in the middle of a request.
+    pub idle_timeout: Duration,
+    /// How long requests in progress may go on when the server stops.
+    pub shutdown_grace: Duration,
+    /// How long a call into the core may wait for its turn.
+    pub turn_timeout: Duration,
+    /// Bytes of a JSON body.
+    pub json_limit: usize,
+    /// Calls into the core at once.
+    pub max_calls: usize,
+    /// Uploads at once; each holds a thread.
+    pub max_uploads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public_endpoint: None,
+            disable_by_file: None,
+            max_connections: 512,
+            head_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(30),
+            turn_timeout: Duration::from_secs(30),
+            json_limit: 1 << 20,
+            max_calls: 64,
+            max_uploads: 64,
+        }
+    }
+}
+
+/// The HTTP face, ready to [`serve`].
+pub struct Api {
+    images: Arc<Images>,
+    identity: Identity,
+    settings: Settings,
+    bridge: bridge::Bridge,
+    schemas: schemas::Schemas,
+}
+
+impl Api {
+    /// Puts the face on `images`; `identity` says on whose behalf each request acts.
+    pub fn new(images: Arc<Images>, identity: Identity, settings: Settings) -> Self {
+        let bridge = bridge::Bridge::new(&settings, Arc::clone(&images));
+        let schemas = schemas::Schemas::new(images.options());
+        Self { images, identity, settings, bridge, schemas }
+    }
+}

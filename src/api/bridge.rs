@@ -1,0 +1,258 @@
+//! The one crossing from async to the blocking core.
+//!
+//! A call runs on a blocking thread, so many at once and no more.  An upload has a thread to itself
+//! and is fed through a bounded channel; a download reads piece by piece, a few ahead of the
+//! client, so that one who goes away leaves nothing running.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use futures_util::stream::{self, Stream, StreamExt};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{self, JoinHandle};
+
+use super::Settings;
+use super::status::Fault;
+use crate::catalog::model::Image;
+use crate::error::{Error, Result};
+use crate::images::Images;
+use crate::images::upload::Upload;
+use crate::store::{ByteRange, ImageReader};
+
+/// Pieces of an upload between the network and the store; they have about half a MiB each.
+const PIECES_IN_FLIGHT: usize = 12;
+/// Bytes of one read of a download.
+const READ_SIZE: u64 = 1 << 20;
+/// Reads of one download that are done before the client takes them.
+const READS_AHEAD: usize = 2;
+/// Buffers that are kept for the next read.
+const IDLE_BUFFERS: usize = 16;
+/// What is still taken from a client whose request was refused, so that it reads the answer.
+const DRAIN_BYTES: u64 = 256 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
+
+/// Runs blocking work for the API.
+pub(super) struct Bridge {
+    images: Arc<Images>,
+    calls: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
+    turn_timeout: Duration,
+}
+
+impl Bridge {
+    pub(super) fn new(settings: &Settings, images: Arc<Images>) -> Self {
+        Self {
+            images,
+            calls: Arc::new(Semaphore::new(settings.max_calls)),
+            uploads: Arc::new(Semaphore::new(settings.max_uploads)),
+            buffers: Arc::default(),
+            turn_timeout: settings.turn_timeout,
+        }
+    }
+
+    /// Runs one call into the core.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let permit = turn(&self.calls, self.turn_timeout).await?;
+        let images = Arc::clone(&self.images);
+        let running = task::spawn_blocking(move || {
+            let _permit = permit;
+            // Whoever asks sees what was finished before, by whichever face.
+            images.changes().settle();
+            work()
+        });
+        running.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    /// Starts an upload.  Returns when the core has agreed to it, before any byte is needed.
+    pub(super) async fn upload(
+        &self,
+        begin: impl FnOnce() -> Result<Upload> + Send + 'static,
+    ) -> std::result::Result<UploadPipe, Fault> {
+        let permit = turn(&self.uploads, self.turn_timeout).await?;
+        let (pieces, inlet) = mpsc::channel(PIECES_IN_FLIGHT);
+        let (agree, agreed) = oneshot::channel();
+        let outcome = task::spawn_blocking(move || {
+            let _permit = permit;
+            let upload = begin()?;
+            // Nobody listens any more: the client is gone, and the empty channel says so.
+            let _ = agree.send(());
+            take_in(upload, inlet)
+        });
+        let pipe = UploadPipe { pieces, outcome };
+        match agreed.await {
+            Ok(()) => Ok(pipe),
+            Err(_) => Err(pipe.outcome().await.err().unwrap_or_else(|| died().into())),
+        }
+    }
+
+    /// The bytes of `range`, for a response body.
+    pub(super) fn read(
+        &self,
+        reader: Arc<dyn ImageReader>,
+        range: ByteRange,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let (calls, buffers) = (Arc::clone(&self.calls), Arc::clone(&self.buffers));
+        let turn_timeout = self.turn_timeout;
+        let starts = range.clone().step_by(READ_SIZE as usize);
+        stream::iter(starts)
+            .map(move |start| {
+                let piece = start..range.end.min(start + READ_SIZE);
+                let (reader, buffers) = (Arc::clone(&reader), Arc::clone(&buffers));
+                let calls = Arc::clone(&calls);
+                async move {
+                    let permit = turn(&calls, turn_timeout).await.map_err(io::Error::other)?;
+                    let read = task::spawn_blocking(move || {
+                        let _permit = permit;
+                        read_piece(reader.as_ref(), piece, &buffers)
+                    });
+                    let piece = read.await.unwrap_or_else(|_| Err(died()));
+                    piece.map_err(|error| {
+                        // The head is sent; all that is left is to break the connection off.
+                        tracing::error!(%error, "a download breaks off");
+                        io::Error::other(error)
+                    })
+                }
+            })
+            .buffered(READS_AHEAD)
+    }
+}
+
+async fn turn(semaphore: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit> {
+    match tokio::time::timeout(wait, Arc::clone(semaphore).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Error::StoreUnavailable("The server is too busy; try again later.".to_string())),
+    }
+}
+
+/// The blocking work panicked.  That is a bug; the panic itself is in the log.
+fn died() -> Error {
+    Error::Io { what: "the request's thread died".to_string(), source: io::Error::other("panic") }
+}
+
+/// What goes down an upload's pipe.
+enum Piece {
+    Data(Bytes),
+    End,
+}
+
+/// The near end of an upload.  Dropped before [`finish`](Self::finish), it aborts the upload.
+pub(super) struct UploadPipe {
+    pieces: mpsc::Sender<Piece>,
+    outcome: JoinHandle<Result<Image>>,
+}
+
+impl UploadPipe {
+    /// Hands a piece over, waiting while the pipe is full.  False: the core takes no more.
+    pub(super) async fn send(&mut self, data: Bytes) -> bool {
+        self.pieces.send(Piece::Data(data)).await.is_ok()
+    }
+
+    /// All was sent: completes the image.
+    pub(super) async fn finish(self) -> std::result::Result<Image, Fault> {
+        // If it fails, the outcome says why.
+        let _ = self.pieces.send(Piece::End).await;
+        self.outcome().await
+    }
+
+    /// How it ended, sooner or later.
+    pub(super) async fn outcome(self) -> std::result::Result<Image, Fault> {
+        drop(self.pieces);
+        Ok(self.outcome.await.unwrap_or_else(|_| Err(died()))?)
+    }
+}
+
+/// The far end.  Without [`Piece::End`] the client went away, and dropping the upload takes it back.
+fn take_in(mut upload: Upload, mut inlet: mpsc::Receiver<Piece>) -> Result<Image> {
+    while let Some(piece) = inlet.blocking_recv() {
+        match piece {
+            Piece::Data(data) => upload.append(data)?,
+            Piece::End => return upload.publish(),
+        }
+    }
+    Err(Error::Invalid("The upload broke off.".to_string()))
+}
+
+fn read_piece(reader: &dyn ImageReader, range: ByteRange, pool: &Arc<Buffers>) -> Result<Bytes> {
+    let length = (range.end - range.start) as usize;
+    let mut piece = pool.take(length);
+    let mut filled = 0;
+    while filled < length {
+        let offset = range.start + filled as u64;
+        match reader.read_at(offset, &mut piece.buffer[filled..length])? {
+            0 => {
+                let what = format!("the image's data ends at {offset}, before its size");
+                return Err(Error::StoreUnavailable(what));
+            }
+            count => filled += count,
+        }
+    }
+    Ok(Bytes::from_owner(piece))
+}
+
+/// Buffers of [`READ_SIZE`], used again and again: a fresh one would have to be zeroed, page by
+/// page, every time.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(self: &Arc<Self>, length: usize) -> Lent {
+        let kept = self.0.lock().pop();
+        let buffer = kept.unwrap_or_else(|| vec![0; READ_SIZE as usize]);
+        Lent { buffer, length: length.min(READ_SIZE as usize), pool: Arc::clone(self) }
+    }
+}
+
+/// A buffer that goes back when the last reference to its bytes is gone.
+struct Lent {
+    buffer: Vec<u8>,
+    length: usize,
+    pool: Arc<Buffers>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // `length` is at most what the buffer has, see `take`.
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut kept = self.pool.0.lock();
+        if kept.len() < IDLE_BUFFERS {
+            kept.push(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// Goes on reading a body that nobody wants, within bounds.  Many clients only look at the answer
+/// when they have sent everything, and take a closed connection for a failure of the network.
+pub(super) fn drain(mut body: Body) {
+    use hyper::body::Body as _;
+    if body.is_end_stream() {
+        return;
+    }
+    task::spawn(async move {
+        let until = Instant::now() + DRAIN_TIME;
+        let mut left = DRAIN_BYTES;
+        while Instant::now() < until {
+            let Ok(Some(Ok(frame))) = tokio::time::timeout(DRAIN_IDLE, body.frame()).await else {
+                break;
+            };
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    });
+}

@@ -1,0 +1,87 @@
+//! The catalog: what is known about each image, in a database that is Glance's own.
+//!
+//! [`Catalog`] is the one trait that `images` uses; [`sqlite`] implements it for the embedded
+//! default.  A catalog stores and finds: who may see or change an image, and what a change means,
+//! is decided in `images`.  Bytes are the business of `store`.
+//!
+//! Other processes (another glancefs, the real glance-api) may write to the same database at any
+//! time, so every change of state is compare-and-swap and nothing is assumed to stay as read.
+
+pub mod model;
+pub mod query;
+pub mod sqlite;
+
+use crate::error::Result;
+use crate::identity::ProjectId;
+use model::{Image, ImageId, Row, Status, Timestamp};
+use query::ImageQuery;
+
+/// Where image records live.
+///
+/// Calls block (disk, network) and may come from any thread at once; never call them from an
+/// async thread.  "Not there" means: no such record, or one that is marked deleted.
+pub trait Catalog: Send + Sync {
+    /// Records a new image with its properties, tags and locations.
+    ///
+    /// # Errors
+    /// `Conflict` when the id was ever used, even by an image deleted since (OSSN-0075).
+    fn insert(&self, image: &Image) -> Result<()>;
+
+    /// The image, or `None` when it is not there.
+    fn get(&self, id: ImageId) -> Result<Option<Image>>;
+
+    /// One page of images, filtered, ordered and cut in the database.  Killed images are never
+    /// listed (Glance: neither).
+    ///
+    /// # Errors
+    /// `Invalid` when the marker is not an image that the viewer could see.
+    fn list(&self, query: &ImageQuery) -> Result<Vec<Image>>;
+
+    /// Writes what differs between `old` and `new` (same id) in one transaction, provided that the
+    /// record is still there and its status is one of `from`; stamps `updated_at` with
+    /// `new.updated_at`.  Only differing columns, properties, tags and locations are touched, so
+    /// that two changes of different fields both survive.  A location is known by its URL; one
+    /// whose status becomes `deleted` or `pending_delete` is marked deleted (Glance: the same), and
+    /// mere order is not recorded.
+    ///
+    /// Returns whether it was done; not done means nothing was written.
+    fn save(&self, old: &Image, new: &Image, from: &[Status]) -> Result<bool>;
+
+    /// Marks the image deleted, with everything that belongs to it, provided that its status is
+    /// one of `from`.  The record stays, so that its id is never used again.
+    ///
+    /// Returns whether it was done.
+    fn delete(&self, id: ImageId, from: &[Status]) -> Result<bool>;
+
+    /// One light row for each image that is there, in no particular order; with `ids`, only those.
+    /// `time_property` names the property whose value becomes [`Row::mtime`].
+    fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>>;
+
+    /// Images whose record (deleted ones included) was stamped at or after `since`, each with its
+    /// stamp.
+    fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>>;
+
+    /// How many images are there, and the newest stamp of any record.
+    fn summary(&self) -> Result<Summary>;
+
+    /// A number that differs from the last one when somebody *else* (another process, or another
+    /// `Catalog` in this one) has changed the database since; changes made through this `Catalog`
+    /// do not move it.  Cheap and never waits: meant to be asked several times a second.  It may
+    /// lag while a write of ours is under way, and may (rarely) move without a change.
+    fn change_counter(&self) -> Result<i64>;
+
+    /// The ids of images shared with `project` (members that have accepted).
+    fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>>;
+
+    /// Whether the image was shared with `project`, whatever the project made of it.
+    fn is_member(&self, id: ImageId, project: &ProjectId) -> Result<bool>;
+}
+
+/// The catalog as a whole, to tell whether a copy of it is still complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Images that are there.
+    pub images: u64,
+    /// The newest `updated_at` of any record, deleted ones included.
+    pub newest: Option<Timestamp>,
+}

@@ -1,0 +1,354 @@
+//! An image's record and the types of its fields.  Glance: table `images` and those around it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::identity::ProjectId;
+
+/// An image's id: a UUID in its usual written form, kept with the case it was given
+/// (Glance compares ids as text).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId([u8; 36]);
+
+impl ImageId {
+    /// A new random id.
+    pub fn random() -> Self {
+        let mut text = [0; 36];
+        uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is ever stored; an empty text could not be confused with an id.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The first eight characters: what tells two images of one name apart in a listing.
+    pub fn short(&self) -> &str {
+        &self.as_str()[..8]
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = || Error::Invalid(format!("'{text}' is not an image id (a UUID)"));
+        let bytes: [u8; 36] = text.as_bytes().try_into().map_err(|_| invalid())?;
+        let well_formed = bytes.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+        if well_formed { Ok(Self(bytes)) } else { Err(invalid()) }
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Declares an enum whose variants are words in the database and on the wire.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word for it in the database and on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(word: &str) -> Result<Self> {
+                match word {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(Error::Invalid(format!(
+                        concat!("'{}' is not a ", stringify!($name), "; one of: {}"),
+                        word,
+                        [$($word,)*].join(", "),
+                    ))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where an image is in its life.  Glance: `images.status`.
+    Status {
+        /// A record without data.
+        Queued = "queued",
+        /// Data is being written.
+        Saving = "saving",
+        /// Data is being staged for an import.
+        Uploading = "uploading",
+        /// Staged data is being imported.
+        Importing = "importing",
+        /// Data is complete and will never change.
+        Active = "active",
+        /// Complete, but only an administrator may read it.
+        Deactivated = "deactivated",
+        /// An upload by the v1 API failed.
+        Killed = "killed",
+        /// Gone.
+        Deleted = "deleted",
+        /// Gone, with data still to be removed.
+        PendingDelete = "pending_delete",
+    }
+}
+
+impl Status {
+    /// Statuses in which the image has data that can be shown as a file.
+    pub const WITH_DATA: &'static [Self] = &[Self::Active, Self::Deactivated];
+    /// Statuses of an image that is there (not deleted).
+    pub const THERE: &'static [Self] = &[
+        Self::Queued,
+        Self::Saving,
+        Self::Uploading,
+        Self::Importing,
+        Self::Active,
+        Self::Deactivated,
+        Self::Killed,
+    ];
+
+    /// Whether the image has data.
+    pub fn has_data(self) -> bool {
+        Self::WITH_DATA.contains(&self)
+    }
+}
+
+words! {
+    /// Who may see an image.  Glance: `images.visibility`.
+    Visibility {
+        /// Everybody, without authentication by membership.
+        Public = "public",
+        /// Everybody who asks for it; not in default listings of others.
+        Community = "community",
+        /// The owner and accepted members.
+        Shared = "shared",
+        /// The owner.
+        Private = "private",
+    }
+}
+
+/// A moment, in microseconds since 1970 (UTC): the precision of Glance's database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Now.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_microsecond())
+    }
+
+    /// From microseconds since 1970.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads `2026-11-21 01:02:03[.123456]` or RFC 3339, as UTC when no zone is given.
+    pub fn parse(text: &str) -> Option<Self> {
+        // A catalog's own form is tried first: it is read twice for every image.
+        let own_form = text.as_bytes().get(10) == Some(&b' ')
+            && text.bytes().skip(11).all(|byte| matches!(byte, b'0'..=b'9' | b':' | b'.'));
+        if !own_form && let Ok(instant) = text.parse::<jiff::Timestamp>() {
+            return Some(Self(instant.as_microsecond()));
+        }
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        Some(Self(jiff::tz::Offset::UTC.to_timestamp(civil).ok()?.as_microsecond()))
+    }
+
+    fn civil(self) -> jiff::civil::DateTime {
+        let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MIN);
+        jiff::tz::TimeZone::UTC.to_datetime(instant)
+    }
+
+    /// As SQLAlchemy writes a DATETIME into SQLite: `2026-11-21 01:02:03.123456`.
+    pub fn to_database(self) -> String {
+        let t = self.civil();
+        format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:06}",
+            t.year(),
+            t.month(),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second(),
+            t.subsec_nanosecond() / 1000
+        )
+    }
+
+    /// As the Image API shows it: `2026-11-21T01:02:03Z`, cut to the second.
+    pub fn to_wire(self) -> String {
+        let t = self.civil();
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+            t.year(),
+            t.month(),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second()
+        )
+    }
+}
+
+/// Where a copy of an image's data is.  Glance: table `image_locations`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// `file:///…` or `rbd://…`.
+    pub url: String,
+    /// Glance keeps the store's name here, under `store`.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// `active`, `pending_delete` or `deleted`.
+    pub status: String,
+}
+
+impl Location {
+    /// An active location in a named store.
+    pub fn in_store(url: impl Into<String>, store: &str) -> Self {
+        let metadata = [("store".to_string(), store.into())].into_iter().collect();
+        Self { url: url.into(), metadata, status: "active".to_string() }
+    }
+
+    /// The store's name, if the location says one.
+    pub fn store(&self) -> Option<&str> {
+        self.metadata.get("store")?.as_str()
+    }
+}
+
+/// An image's record.  Field names and meanings are Glance's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The id, for ever.
+    pub id: ImageId,
+    /// Any text up to 255 characters; not unique.
+    pub name: Option<String>,
+    /// Bytes of data.
+    pub size: Option<u64>,
+    /// Bytes of the disk inside, for formats that have one.
+    pub virtual_size: Option<u64>,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// `qcow2`, `raw`, … (Glance: option `disk_formats`).
+    pub disk_format: Option<String>,
+    /// `bare`, `ovf`, …
+    pub container_format: Option<String>,
+    /// MD5 of the data, hexadecimal.
+    pub checksum: Option<String>,
+    /// Name of the secure hash, `sha512` by default.
+    pub os_hash_algo: Option<String>,
+    /// The secure hash of the data, hexadecimal.
+    pub os_hash_value: Option<String>,
+    /// The owning project.
+    pub owner: Option<ProjectId>,
+    /// GiB of disk needed to boot it.
+    pub min_disk: u64,
+    /// MiB of memory needed to boot it.
+    pub min_ram: u64,
+    /// May not be deleted.
+    pub protected: bool,
+    /// Left out of listings that do not ask for it.
+    pub os_hidden: bool,
+    /// When the record was made.
+    pub created_at: Timestamp,
+    /// When the record last changed.
+    pub updated_at: Timestamp,
+    /// The owner's own properties.  Glance allows NULL values; they read as empty.
+    pub properties: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: BTreeSet<String>,
+    /// Where the data is; several copies are equal.
+    pub locations: Vec<Location>,
+}
+
+impl Image {
+    /// A new, queued record with Glance's defaults.
+    pub fn new(id: ImageId, owner: Option<ProjectId>) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id,
+            name: None,
+            size: None,
+            virtual_size: None,
+            status: Status::Queued,
+            visibility: Visibility::Shared,
+            disk_format: None,
+            container_format: None,
+            checksum: None,
+            os_hash_algo: None,
+            os_hash_value: None,
+            owner,
+            min_disk: 0,
+            min_ram: 0,
+            protected: false,
+            os_hidden: false,
+            created_at: now,
+            updated_at: now,
+            properties: BTreeMap::new(),
+            tags: BTreeSet::new(),
+            locations: Vec::new(),
+        }
+    }
+}
+
+/// What a directory listing needs of an image, and no more: a catalog has many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The id.
+    pub id: ImageId,
+    /// The name as recorded.
+    pub name: Option<Box<str>>,
+    /// The owning project.
+    pub owner: Option<ProjectId>,
+    /// Bytes of data; 0 while there is none.
+    pub size: u64,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// May not be deleted.
+    pub protected: bool,
+    /// Left out of listings.
+    pub os_hidden: bool,
+    /// When the record was made.
+    pub created_at: Timestamp,
+    /// When the record last changed.
+    pub updated_at: Timestamp,
+    /// The file time that was asked for (`cp -p`, `touch -d`): the property's text as stored.
+    pub mtime: Option<Box<str>>,
+    /// URL of the first active location.
+    pub location: Option<Box<str>>,
+}

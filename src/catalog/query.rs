@@ -1,0 +1,175 @@
+//! What to list: filters, order and page, as data.  `catalog` turns it into SQL; `api` fills it
+//! from a query string.
+
+use super::model::{ImageId, Timestamp, Visibility};
+use crate::identity::ProjectId;
+
+/// Whose view of the catalog is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Viewer {
+    /// Sees everything (that [`VisibilityFilter`] lets through).
+    Admin {
+        /// The administrator's own project.
+        project: Option<ProjectId>,
+    },
+    /// Sees public images, its own, and those shared with it.
+    Project(ProjectId),
+    /// Sees public images, and community images when they are asked for.  (Glance also lists shared
+    /// images to it that have any member; that is not meant and not done here.)
+    Nobody,
+}
+
+/// How a time or a size is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `eq:`
+    Eq,
+    /// `neq:`
+    Neq,
+    /// `gt:`
+    Gt,
+    /// `gte:`
+    Gte,
+    /// `lt:`
+    Lt,
+    /// `lte:`
+    Lte,
+}
+
+/// A column that a text filter or an order can name.  Glance: the image's own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// `id`
+    Id,
+    /// `name`
+    Name,
+    /// `status`
+    Status,
+    /// `disk_format`
+    DiskFormat,
+    /// `container_format`
+    ContainerFormat,
+    /// `visibility`
+    Visibility,
+    /// `owner`
+    Owner,
+    /// `checksum`
+    Checksum,
+    /// `os_hash_algo`
+    OsHashAlgo,
+    /// `os_hash_value`
+    OsHashValue,
+    /// `size`
+    Size,
+    /// `virtual_size`
+    VirtualSize,
+    /// `min_disk`
+    MinDisk,
+    /// `min_ram`
+    MinRam,
+    /// `protected`
+    Protected,
+    /// `os_hidden`
+    OsHidden,
+    /// `created_at`
+    CreatedAt,
+    /// `updated_at`
+    UpdatedAt,
+}
+
+/// One condition; all conditions of a query must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The column's text is one of these (one value: `=`; several: Glance's `in:`).
+    OneOf(Column, Vec<String>),
+    /// A number column equals.
+    Number(Column, i64),
+    /// `protected` is.
+    Protected(bool),
+    /// `size >= n` bytes.
+    SizeMin(i64),
+    /// `size <= n` bytes.
+    SizeMax(i64),
+    /// `created_at` or `updated_at` compares so.
+    Time(Column, Comparison, Timestamp),
+    /// Has this tag.
+    Tag(String),
+    /// Has this custom property with this value.
+    Property(String, String),
+}
+
+/// Which visibilities are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VisibilityFilter {
+    /// Glance's default, for administrators too: everything visible, but community images only of
+    /// one's own project.
+    #[default]
+    Usual,
+    /// `visibility=all`: community images too.
+    All,
+    /// One kind.
+    Only(Visibility),
+}
+
+/// Which memberships count for a shared image.  Glance: `member_status`, by default accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemberStatus {
+    /// The member took the image into its listing.
+    #[default]
+    Accepted,
+    /// The member has not answered yet.
+    Pending,
+    /// The member does not want it.
+    Rejected,
+    /// Any of them.
+    All,
+}
+
+/// The direction of one sort key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// A page of a filtered, ordered catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageQuery {
+    /// Whose view.
+    pub viewer: Viewer,
+    /// Which visibilities.
+    pub visibility: VisibilityFilter,
+    /// Which memberships count.
+    pub member_status: MemberStatus,
+    /// `os_hidden` images instead of the others (`None`: both).
+    pub hidden: Option<bool>,
+    /// Further conditions.
+    pub filters: Vec<Filter>,
+    /// Sort keys in order.  `created_at` and `id` are appended where missing, so the order is total:
+    /// descending, or in the direction of the only key if there is just one.  Glance appends them
+    /// in the direction of the only *direction* given, so that of
+    /// `sort_key=a&sort_key=b&sort_dir=asc` has to be spelt out here.  NULL is the smallest value.
+    pub sort: Vec<(Column, Direction)>,
+    /// The last image of the page before.
+    pub marker: Option<ImageId>,
+    /// Images on the page at most; `None` for all.
+    pub limit: Option<u64>,
+}
+
+impl ImageQuery {
+    /// Everything that the viewer sees in Glance's default order.
+    pub fn all_for(viewer: Viewer) -> Self {
+        Self {
+            viewer,
+            visibility: VisibilityFilter::Usual,
+            member_status: MemberStatus::Accepted,
+            hidden: Some(false),
+            filters: Vec::new(),
+            sort: Vec::new(),
+            marker: None,
+            limit: None,
+        }
+    }
+}

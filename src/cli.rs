@@ -1,0 +1,238 @@
+//! The command line: what can be asked for, and who is asked.
+//!
+//! Turns arguments into a [`Config`] and calls [`daemon`], the catalog or
+//! [`admin`]; prints what went wrong.  Nothing is done here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::catalog::sqlite::SqliteCatalog;
+use crate::config::mount_options::{KNOWN, MountOptions};
+use crate::config::{Config, Listen, Overrides, default_state_dir};
+use crate::daemon::MountSettings;
+use crate::error::Result;
+use crate::identity::ProjectId;
+use crate::{admin, daemon, telemetry};
+
+/// An OpenStack image catalog as a directory, and the Image API beside it.
+///
+/// `glancefs mount ./images` makes an empty catalog the first time, shows its images as files
+/// in ./images, and serves the same images over HTTP at 127.0.0.1:9292. Copy an image file into
+/// the directory to add it to the catalog.
+#[derive(Debug, Parser)]
+#[command(name = "glancefs", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Log what is being done, not only what matters (RUST_LOG, when set, decides instead)
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the catalog as a directory, and serve the Image API, until interrupted
+    ///
+    /// Stays in the foreground and prints one line when the directory and the API answer.
+    /// SIGINT (Ctrl-C) or SIGTERM finishes what is under way, unmounts and ends it. A dead mount
+    /// that an earlier run left on MOUNTPOINT is removed first.
+    Mount(MountArgs),
+    /// Serve the Image API alone, without a directory, until interrupted
+    Serve(ServeArgs),
+    /// Make or upgrade the catalog's database, or say its version
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// Say what the running glancefs is doing: mounts, uploads, stores
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+struct Files {
+    /// Read options from FILE, in the format of glance-api.conf; of several files, later ones win
+    #[arg(long = "config-file", value_name = "FILE")]
+    config_files: Vec<PathBuf>,
+    /// Keep catalog, images and everything else in DIR [default: /var/lib/glancefs for root, else
+    /// glancefs in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct MountArgs {
+    #[command(flatten)]
+    files: Files,
+    /// Serve the Image API at this address [default: bind_host and bind_port, else 127.0.0.1:9292]
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "no_api")]
+    listen: Option<SocketAddr>,
+    /// Do not serve the Image API
+    #[arg(long)]
+    no_api: bool,
+    /// Act as a member of project ID: see what it may see, and own what is added [default: the
+    /// operator, who sees everything]
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+    /// Options of the mount, separated by commas; see below
+    #[arg(short = 'o', value_name = "OPT[,OPT...]", long_help = mount_options_help())]
+    options: Vec<String>,
+    /// The directory to show the images in
+    mountpoint: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    files: Files,
+    /// Serve at this address [default: bind_host and bind_port, else 127.0.0.1:9292]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Act as a member of project ID [default: the operator, who sees everything]
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DbCommand {
+    /// Create the catalog's database, or bring it to the version of this program
+    ///
+    /// Not needed before `mount` or `serve`, which do the same. Doing it twice changes nothing.
+    Sync(Files),
+    /// Print the version of the catalog's database, in the words of `glance-manage db version`
+    Version(Files),
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Print the whole report as JSON
+    #[arg(long)]
+    json: bool,
+    /// The state directory of the glancefs that is asked [default: as for mount]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// Runs the command line of this process; what `main` returns.
+///
+/// Exit status: 0 done, 1 failed (said on standard error), 2 the command line makes no sense.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too.  Nobody is left to tell if printing fails.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli.command.run(cli.verbose) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("glancefs: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self, verbose: bool) -> Result<()> {
+        match self {
+            Self::Mount(arguments) => {
+                // Before anything is read or made: a mistyped option is the commonest mistake.
+                let options = MountOptions::parse(&arguments.options)?;
+                let listen = match (arguments.no_api, arguments.listen) {
+                    (true, _) => Listen::Off,
+                    (false, Some(address)) => Listen::On(address),
+                    (false, None) => Listen::AsConfigured,
+                };
+                let config = arguments.files.load(listen, arguments.project, verbose)?;
+                daemon::mount(MountSettings { config, mountpoint: arguments.mountpoint, options })
+            }
+            Self::Serve(arguments) => {
+                let listen = arguments.listen.map_or(Listen::AsConfigured, Listen::On);
+                daemon::serve(arguments.files.load(listen, arguments.project, verbose)?)
+            }
+            Self::Db(command) => command.run(verbose),
+            Self::Status(arguments) => {
+                let state_dir = arguments.state_dir.map_or_else(default_state_dir, Ok)?;
+                admin::status(&state_dir, arguments.json)
+            }
+        }
+    }
+}
+
+impl DbCommand {
+    fn run(self, verbose: bool) -> Result<()> {
+        match self {
+            Self::Sync(files) => {
+                let config = files.load(Listen::Off, None, verbose)?;
+                if config.catalog.starts_with(&config.state_dir) {
+                    config.create_state_dir()?;
+                }
+                SqliteCatalog::sync(&config.catalog)?;
+                println!("{} is up to date", config.catalog.display());
+            }
+            Self::Version(files) => {
+                let config = files.load(Listen::Off, None, verbose)?;
+                match SqliteCatalog::version(&config.catalog)? {
+                    Some(version) => println!("{version}"),
+                    None => println!("{} holds no catalog yet", config.catalog.display()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Files {
+    /// Reads the configuration, starts logging as it says, and logs what was odd about it.
+    fn load(self, listen: Listen, project: Option<String>, verbose: bool) -> Result<Config> {
+        let project = project.map(ProjectId::new);
+        let overrides = Overrides { state_dir: self.state_dir, listen, project, verbose };
+        let config = Config::load(&self.config_files, &overrides)?;
+        telemetry::start(config.debug);
+        config.log_notes();
+        Ok(config)
+    }
+}
+
+fn mount_options_help() -> String {
+    let mut help = String::from("Options of the mount, separated by commas (`\\,` is a comma):\n");
+    for option in KNOWN {
+        let name = option.name.replace('=', "=N");
+        help.push_str(&format!("\n  {name:<12} {}", option.help));
+    }
+    help.push_str(
+        "\n\nWhat /etc/fstab needs besides (defaults, nofail, _netdev, x-..., user, ...) is \
+         accepted and has no effect.",
+    );
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_and_no_api_exclude_each_other() {
+        let arguments = ["glancefs", "mount", "--no-api", "--listen", "127.0.0.1:1", "/m"];
+        assert!(Cli::try_parse_from(arguments).is_err());
+    }
+
+    #[test]
+    fn options_of_a_mount_may_be_given_several_times() {
+        let arguments = ["glancefs", "mount", "-o", "ro,uid=5", "-o", "chmod", "/m"];
+        let Command::Mount(mount) = Cli::try_parse_from(arguments).unwrap().command else {
+            panic!("not a mount");
+        };
+        let options = MountOptions::parse(&mount.options).unwrap();
+        assert_eq!(options.to_string(), "ro,chmod,uid=5");
+    }
+}

@@ -1,0 +1,380 @@
+//! What the operator asked for: Glance's own configuration files, typed.
+//!
+//! [`Config::load`] reads `glance-api.conf` as oslo.config would ([`ini`], `reader`), takes what
+//! concerns glancefs ([`options`] is the table) and checks it.  An option without effect is never
+//! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
+//! `-o` of the mount is in [`mount_options`].
+
+mod file_store;
+mod ineffective;
+pub mod ini;
+pub mod mount_options;
+pub mod options;
+mod reader;
+
+use std::fs::DirBuilder;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+pub use reader::UnusedOption;
+
+use crate::error::{Error, Result};
+use crate::identity::{ProjectId, RequestContext};
+use file_store::FileStore;
+use reader::{Reader, bad_value};
+
+/// Which digest `os_hash_value` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashingAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512 (Glance: the default).
+    Sha512,
+}
+
+impl HashingAlgorithm {
+    /// The name as `os_hash_algo` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+}
+
+/// What the command line says about the API's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// Nothing: the configuration decides.
+    #[default]
+    AsConfigured,
+    /// `--listen`.
+    On(SocketAddr),
+    /// `--no-api`.
+    Off,
+}
+
+/// What the command line says, which wins over every file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// `--listen` or `--no-api`.
+    pub listen: Listen,
+    /// `--project`.
+    pub project: Option<ProjectId>,
+    /// `--verbose`.
+    pub verbose: bool,
+}
+
+/// Everything that can be configured, checked, with defaults filled in.
+///
+/// All paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What outlives the program: catalog, images, journal, admin socket.
+    /// `[glancefs] state_dir`; default `/var/lib/glancefs` for root, else `glancefs` under
+    /// `$XDG_STATE_HOME` or `~/.local/state`.
+    pub state_dir: PathBuf,
+    /// The SQLite database.  `[database] connection`; default `<state_dir>/glance.sqlite`.
+    pub catalog: PathBuf,
+    /// The name of the file store: `file`, or what `enabled_backends` calls it.
+    pub store_name: String,
+    /// Where image files live.  `filesystem_store_datadir`; default `<state_dir>/images`.
+    pub datadir: PathBuf,
+    /// Mode of image files.  `filesystem_store_file_perm`; default 0640.
+    pub file_perm: u32,
+    /// Whether runs of zero bytes become holes.  `filesystem_thin_provisioning`; default false.
+    pub thin_provisioning: bool,
+    /// Where the API listens, `None` for no API.  `bind_host`, `bind_port`; default
+    /// 127.0.0.1:9292.
+    pub listen: Option<SocketAddr>,
+    /// Base URL in answers, without a slash at its end.  `public_endpoint`; default: as asked.
+    pub public_endpoint: Option<String>,
+    /// Bytes of the largest image.  `image_size_cap`; default 1 TiB.
+    pub image_size_cap: u64,
+    /// Whether `direct_url` is shown.  Default false.
+    pub show_image_direct_url: bool,
+    /// Whether `locations` are shown.  Default false.
+    pub show_multiple_locations: bool,
+    /// Digest of new images.  `hashing_algorithm`; default SHA-512.
+    pub hashing_algorithm: HashingAlgorithm,
+    /// Images in one page when the client does not say, at most `api_limit_max`.  Default 25.
+    pub limit_param_default: u32,
+    /// Most images in one page.  Default 1000.
+    pub api_limit_max: u32,
+    /// Most custom properties of an image, `None` for any number.  Default 128.
+    pub image_property_quota: Option<u32>,
+    /// Most tags of an image, `None` for any number.  Default 128.
+    pub image_tag_quota: Option<u32>,
+    /// Most members of an image, `None` for any number.  Default 128.
+    pub image_member_quota: Option<u32>,
+    /// Most locations of an image, `None` for any number.  Default 10.
+    pub image_location_quota: Option<u32>,
+    /// Values that `disk_format` may have.
+    pub disk_formats: Vec<String>,
+    /// Values that `container_format` may have.
+    pub container_formats: Vec<String>,
+    /// Whether bytes of another format than declared are refused.  Default true.
+    pub require_image_format_match: bool,
+    /// While this file exists, `/healthcheck` answers 503.  Default: no such file.
+    pub disable_by_file: Option<PathBuf>,
+    /// Whether to log what is being done.  `debug` or `--verbose`; default false.
+    pub debug: bool,
+    /// The project that the mount and the API act as, `None` for the operator, who sees all.
+    /// `[glancefs] mount_project`, `--project`.
+    pub project: Option<ProjectId>,
+    /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
+    pub max_uploads: usize,
+    /// Options in the files that change nothing.
+    pub unused: Vec<UnusedOption>,
+    /// Other things that the operator should know, each said once.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Reads the files in order, later ones win; then applies the command line.
+    ///
+    /// # Errors
+    /// `Config` for a value, or values together, that cannot work: says where and what to write.
+    pub fn load(files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
+        Self::from_reader(Reader::open(files)?, overrides)
+    }
+
+    fn from_reader(mut reader: Reader, overrides: &Overrides) -> Result<Self> {
+        let reader = &mut reader;
+        let state_dir = state_dir(reader, overrides)?;
+        let store = FileStore::read(reader, &state_dir)?;
+        let api_limit_max = count(reader, &options::API_LIMIT_MAX, 1)?;
+        let project = reader.word(&options::MOUNT_PROJECT)?.map(ProjectId::new);
+        let project = overrides.project.clone().or(project);
+        let mut config = Self {
+            catalog: catalog(reader, &state_dir)?,
+            store_name: store.name,
+            datadir: store.datadir,
+            file_perm: store.perm,
+            thin_provisioning: reader.boolean(&options::THIN)?,
+            listen: listen(reader, overrides.listen)?,
+            public_endpoint: reader
+                .word(&options::PUBLIC_ENDPOINT)?
+                .map(|url| url.trim_end_matches('/').to_owned()),
+            image_size_cap: reader.integer(&options::IMAGE_SIZE_CAP, 1..=i64::MAX)?.unsigned_abs(),
+            show_image_direct_url: reader.boolean(&options::SHOW_IMAGE_DIRECT_URL)?,
+            show_multiple_locations: reader.boolean(&options::SHOW_MULTIPLE_LOCATIONS)?,
+            hashing_algorithm: hashing_algorithm(reader)?,
+            limit_param_default: count(reader, &options::LIMIT_PARAM_DEFAULT, 1)?
+                .min(api_limit_max),
+            api_limit_max,
+            image_property_quota: quota(reader, &options::IMAGE_PROPERTY_QUOTA)?,
+            image_tag_quota: quota(reader, &options::IMAGE_TAG_QUOTA)?,
+            image_member_quota: quota(reader, &options::IMAGE_MEMBER_QUOTA)?,
+            image_location_quota: quota(reader, &options::IMAGE_LOCATION_QUOTA)?,
+            disk_formats: reader.list(&options::DISK_FORMATS)?,
+            container_formats: reader.list(&options::CONTAINER_FORMATS)?,
+            require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
+            disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
+            debug: reader.boolean(&options::DEBUG)? || overrides.verbose,
+            project,
+            max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
+            state_dir,
+            unused: Vec::new(),
+            notes: Vec::new(),
+        };
+        config.check_exposure(reader)?;
+        config.unused = reader.unused();
+        config.notes = std::mem::take(&mut reader.notes);
+        Ok(config)
+    }
+
+    /// Whom the mount and the API act as.
+    pub fn identity(&self) -> RequestContext {
+        match &self.project {
+            Some(project) => RequestContext::member_of(project.clone()),
+            None => RequestContext::operator(),
+        }
+    }
+
+    /// Makes the state directory, for its owner alone, where it is missing.
+    pub fn create_state_dir(&self) -> Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.state_dir)
+            .map_err(Error::io("create the state directory", self.state_dir.display()))
+    }
+
+    /// Logs what the operator should know of the files: once, at start.
+    pub fn log_notes(&self) {
+        for note in &self.notes {
+            tracing::warn!("{note}");
+        }
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            self.unused.iter().partition(|option| option.known_to_glance);
+        if !known.is_empty() {
+            tracing::warn!("{} options have no effect here: {}", known.len(), names(&known, false));
+        }
+        if !unknown.is_empty() {
+            tracing::warn!("unknown, and so without effect (misspelt?): {}", names(&unknown, true));
+        }
+    }
+
+    /// There is no authentication yet: refuses to serve a network that was promised some, and
+    /// warns of serving one that was not.
+    fn check_exposure(&self, reader: &mut Reader) -> Result<()> {
+        let exposed = self.listen.filter(|address| !address.ip().is_loopback());
+        let acting_as = match &self.project {
+            Some(project) => format!("a member of project {project}"),
+            None => "the operator, who may do everything".to_owned(),
+        };
+        let flavor = reader.text(&options::FLAVOR)?.filter(|found| {
+            found.text.split('+').any(|part| part.trim().eq_ignore_ascii_case("keystone"))
+        });
+        if let Some(flavor) = flavor {
+            if let Some(address) = exposed {
+                let wanted = format!(
+                    "authentication is not available yet, so the API is not opened to the network \
+                     at {address}: listen on loopback (bind_host = 127.0.0.1 or --listen \
+                     127.0.0.1:{}), or set flavor to nothing to serve everybody",
+                    address.port()
+                );
+                return Err(bad_value(&options::FLAVOR, Some(&flavor), &wanted));
+            }
+            reader.notes.push(format!(
+                "[paste_deploy] flavor asks for keystone, but authentication is not available yet: \
+                 every request acts as {acting_as}"
+            ));
+        } else if let Some(address) = exposed {
+            reader.notes.push(format!(
+                "the API is open to the network at {address} without authentication: whoever \
+                 reaches it acts as {acting_as}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where everything lives when neither file nor command line says; for commands without a
+/// configuration file.
+///
+/// # Errors
+/// `Config` when there is neither `$XDG_STATE_HOME` nor `$HOME` to put it in.
+pub fn default_state_dir() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/glancefs"));
+    }
+    let absolute_from =
+        |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute_from("XDG_STATE_HOME")
+        .or_else(|| absolute_from("HOME").map(|home| home.join(".local/state")));
+    base.map(|base| base.join("glancefs")).ok_or_else(|| {
+        Error::Config("neither HOME nor XDG_STATE_HOME is set: give --state-dir".to_owned())
+    })
+}
+
+fn names(options: &[&UnusedOption], with_place: bool) -> String {
+    let name = |option: &&UnusedOption| {
+        let place = if with_place { format!(" ({})", option.place) } else { String::new() };
+        format!("[{}] {}{place}", option.section, option.name)
+    };
+    options.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn absolute(path: impl AsRef<Path>) -> Result<PathBuf> {
+    let path = path.as_ref();
+    std::path::absolute(path)
+        .map(|path| path.components().collect())
+        .map_err(Error::io("find", path.display()))
+}
+
+fn state_dir(reader: &mut Reader, overrides: &Overrides) -> Result<PathBuf> {
+    let configured = reader.word(&options::STATE_DIR)?.map(PathBuf::from);
+    match overrides.state_dir.clone().or(configured) {
+        Some(path) => absolute(path),
+        None => default_state_dir(),
+    }
+}
+
+/// The path in an SQLAlchemy URL of SQLite.  Messages never hold the URL: it may have a password.
+fn catalog(reader: &mut Reader, state_dir: &Path) -> Result<PathBuf> {
+    let Some(found) = reader.text(&options::CONNECTION)?.filter(|f| !f.text.trim().is_empty())
+    else {
+        return Ok(state_dir.join("glance.sqlite"));
+    };
+    let url = found.text.trim();
+    let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+    let wrong = |wanted: &str| Err(bad_value(&options::CONNECTION, Some(&found), wanted));
+    match scheme.split('+').next().unwrap_or_default() {
+        "sqlite" => {
+            let path = rest.split('?').next().unwrap_or_default();
+            match path.strip_prefix('/') {
+                Some(path) if !path.is_empty() && path != ":memory:" => absolute(path),
+                _ => wrong("write sqlite:////absolute/path (four slashes)"),
+            }
+        }
+        "mysql" | "mariadb" => wrong(
+            "a catalog in MySQL or MariaDB is not possible yet; sqlite:////absolute/path is, and \
+             without the option the catalog is glance.sqlite in the state directory",
+        ),
+        _ => wrong("write sqlite:////absolute/path (four slashes)"),
+    }
+}
+
+fn listen(reader: &mut Reader, asked: Listen) -> Result<Option<SocketAddr>> {
+    let port = reader.integer(&options::BIND_PORT, 0..=65535)?;
+    let host = reader.word(&options::BIND_HOST)?;
+    match asked {
+        Listen::Off => Ok(None),
+        Listen::On(address) => Ok(Some(address)),
+        Listen::AsConfigured => {
+            let port = u16::try_from(port).unwrap_or_default();
+            let ip = host.map_or(Ok(Ipv4Addr::LOCALHOST.into()), |host| resolve(&host))?;
+            Ok(Some(SocketAddr::new(ip, port)))
+        }
+    }
+}
+
+fn resolve(host: &str) -> Result<IpAddr> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse() {
+        return Ok(ip);
+    }
+    let found = (bare, 0).to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.map(|address| address.ip()).ok_or_else(|| {
+        Error::Config(format!(
+            "{}: no address is known for {host:?}: write an IP address, such as 127.0.0.1",
+            options::BIND_HOST
+        ))
+    })
+}
+
+fn hashing_algorithm(reader: &mut Reader) -> Result<HashingAlgorithm> {
+    let found = reader.text(&options::HASHING_ALGORITHM)?;
+    match found.as_ref().map_or("", |found| found.text.trim()).to_lowercase().as_str() {
+        "sha256" => Ok(HashingAlgorithm::Sha256),
+        "sha384" => Ok(HashingAlgorithm::Sha384),
+        "sha512" => Ok(HashingAlgorithm::Sha512),
+        _ => Err(bad_value(
+            &options::HASHING_ALGORITHM,
+            found.as_ref(),
+            "write sha512, sha384 or sha256",
+        )),
+    }
+}
+
+fn count(reader: &mut Reader, option: &options::ConfigOption, least: u32) -> Result<u32> {
+    let number = reader.integer(option, least.into()..=i64::MAX)?;
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// A limit, where a negative number means none (Glance: all `image_*_quota`).
+fn quota(reader: &mut Reader, option: &options::ConfigOption) -> Result<Option<u32>> {
+    let number = reader.integer(option, i64::MIN..=i64::MAX)?;
+    Ok((number >= 0).then(|| u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What Glance reads from its configuration and glancefs does not act upon.
+//!
+//! Only tells "has no effect here" from "nobody knows this option, perhaps it is misspelt"; both
+//! are named once at start.  The names are those of Glance 33.0.0 and its libraries, and of the
+//! releases since 2013.
+
+/// Sections that Glance reads and that have no effect here, whatever is in them.
+const INEFFECTIVE_SECTIONS: &[&str] = &[
+    "audit_middleware_notifications",
+    "barbican",
+    "barbican_service_user",
+    "cache",
+    "cors",
+    "file",
+    "glance_download_properties",
+    "image_conversion",
+    "image_import_opts",
+    "import_filtering_opts",
+    "inject_metadata_properties",
+    "key_manager",
+    "keystone_authtoken",
+    "matchmaker_redis",
+    "os_glance_staging_store",
+    "os_glance_tasks_store",
+    "oslo_concurrency",
+    "oslo_limit",
+    "oslo_messaging_amqp",
+    "oslo_messaging_kafka",
+    "oslo_messaging_notifications",
+    "oslo_messaging_rabbit",
+    "oslo_middleware",
+    "oslo_middleware_tracing",
+    "oslo_policy",
+    "oslo_reports",
+    "profiler",
+    "profiler_jaeger",
+    "profiler_otlp",
+    "sample_castellan_source",
+    "sample_remote_file_source",
+    "ssl",
+    "store_type_location_strategy",
+    "task",
+    "taskflow_executor",
+    "vault",
+    "wsgi",
+];
+
+/// Options that Glance reads, or read once, in the sections that do have an effect.
+const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
+    (
+        "DEFAULT",
+        "admin_password admin_role admin_tenant_name admin_user \
+         allow_additional_image_properties allow_anonymous_access api_paste_config \
+         auth_region auth_strategy auth_url backdoor_port backdoor_socket backlog bind_sock \
+         ca_file cert_file cinder_catalog_info cleanup_scrubber cleanup_scrubber_time \
+         client_socket_timeout config_dir config_file config_source control_exchange daemon \
+         data_api db_enforce_mysql_charset default_log_levels default_publisher_id \
+         delayed_delete digest_algorithm disable_process_locking disabled_notifications \
+         do_secure_hash enable_v1_api enable_v1_registry enable_v2_api enable_v2_registry \
+         enable_v3_api enabled_import_methods eventlet_executor_pool_size \
+         executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
+         graceful_shutdown_timeout hash_algorithm http_keepalive http_retries \
+         image_cache_dir image_cache_driver image_cache_max_size image_cache_sqlite_db \
+         image_cache_stall_time instance_format instance_uuid_format key_file known_stores \
+         location_strategy lock_path log-config log_color log_config log_config_append \
+         log_date_format log_dir log_file log_format log_options log_rotate_interval \
+         log_rotate_interval_type log_rotation_type logdir logfile \
+         logging_context_format_string logging_debug_format_suffix \
+         logging_default_format_string logging_exception_prefix \
+         logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
+         max_request_id_length metadata_encryption_key node_staging_uri notification_driver \
+         notification_topics notifier_strategy os_region_name owner_is_tenant \
+         policy_default_rule policy_dirs policy_file property_protection_file \
+         property_protection_rule_format publish_errors pydev_worker_debug_host \
+         pydev_worker_debug_port qpid_hostname qpid_notification_exchange \
+         qpid_notification_topic qpid_password qpid_port qpid_username \
+         rabbit_durable_queues rabbit_ha_queues rabbit_host rabbit_hosts rabbit_max_retries \
+         rabbit_notification_exchange rabbit_notification_topic rabbit_password rabbit_port \
+         rabbit_retry_backoff rabbit_retry_max_backoff rabbit_use_ssl rabbit_userid \
+         rabbit_virtual_host rate_limit_burst rate_limit_except_level rate_limit_interval \
+         rbd_store_ceph_conf rbd_store_chunk_size rbd_store_pool rbd_store_user \
+         registry_client_ca_file registry_client_cert_file registry_client_insecure \
+         registry_client_key_file registry_client_protocol registry_client_timeout \
+         registry_host registry_port restore rpc_backend rpc_conn_pool_size \
+         rpc_ping_enabled rpc_response_timeout run_external_periodic_tasks \
+         s3_store_access_key s3_store_bucket s3_store_bucket_url_format \
+         s3_store_create_bucket_on_put s3_store_host s3_store_object_buffer_dir \
+         s3_store_secret_key scrub_pool_size scrub_time scrubber_datadir \
+         secure_proxy_ssl_header send_identity_headers sheepdog_store_address \
+         sheepdog_store_chunk_size sheepdog_store_port sql_connection_debug \
+         sql_engine_callback_lib sql_idle_timeout sql_max_retries sql_retry_interval stores \
+         swift_enable_snet swift_store_auth_address swift_store_auth_version \
+         swift_store_config_file swift_store_container swift_store_create_container_on_put \
+         swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
+         swift_store_multi_tenant swift_store_region swift_store_user syslog_log_facility \
+         tcp_keepidle transport_url use_journal use_json use_keystone_limits use_stderr \
+         use_syslog use_syslog_rfc_format use_user_token user_storage_quota verbose \
+         vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
+         vmware_server_host vmware_server_password vmware_server_username wakeup_time \
+         worker_self_reference_url workers wsgi_default_pool_size wsgi_keep_alive \
+         wsgi_log_format wsgi_server_debug",
+    ),
+    (
+        "database",
+        "asyncio_connection asyncio_slave_connection backend connection_debug \
+         connection_parameters connection_recycle_time connection_trace \
+         db_inc_retry_interval db_max_retries db_max_retry_interval db_retry_interval \
+         idle_timeout max_overflow max_pool_size max_retries min_pool_size mysql_enable_ndb \
+         mysql_sql_mode mysql_wsrep_sync_wait pool_timeout retry_interval slave_connection \
+         sql_max_retries sqlite_db sqlite_synchronous synchronous_reader use_db_reconnect \
+         use_tpool",
+    ),
+    (
+        "glance_store",
+        "cinder_api_insecure cinder_ca_certificates_file cinder_catalog_info \
+         cinder_endpoint_template cinder_enforce_multipath cinder_http_retries \
+         cinder_mount_point_base cinder_os_region_name cinder_state_transition_timeout \
+         cinder_store_auth_address cinder_store_password cinder_store_project_name \
+         cinder_store_user_name cinder_use_multipath cinder_volume_type \
+         default_swift_reference filesystem_store_chunk_size filesystem_store_metadata_file \
+         filesystem_store_thread_pool_size filesystem_store_threadpool_threshold \
+         filesystem_store_timeout http_proxy_information https_ca_certificates_file \
+         https_insecure rados_connect_timeout rbd_store_ceph_conf rbd_store_chunk_size \
+         rbd_store_pool rbd_store_user rbd_thin_provisioning rootwrap_config \
+         s3_store_access_key s3_store_bucket s3_store_bucket_url_format s3_store_cacert \
+         s3_store_create_bucket_on_put s3_store_enable_data_integrity_protection \
+         s3_store_host s3_store_large_object_chunk_size s3_store_large_object_size \
+         s3_store_region_name s3_store_request_checksum_calculation \
+         s3_store_response_checksum_validation s3_store_secret_key s3_store_thread_pools \
+         sheepdog_store_address sheepdog_store_chunk_size sheepdog_store_port \
+         store_capabilities_update_min_interval stores swift_buffer_on_upload \
+         swift_store_admin_tenants swift_store_application_credential_id \
+         swift_store_application_credential_secret swift_store_auth_address \
+         swift_store_auth_insecure swift_store_auth_version swift_store_cacert \
+         swift_store_config_file swift_store_container swift_store_create_container_on_put \
+         swift_store_endpoint swift_store_endpoint_type swift_store_expire_soon_interval \
+         swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
+         swift_store_multi_tenant swift_store_multiple_containers_seed \
+         swift_store_project_id swift_store_project_name swift_store_region \
+         swift_store_retry_get_count swift_store_service_type swift_store_ssl_compression \
+         swift_store_use_trusts swift_store_user swift_upload_buffer_dir \
+         vmware_api_retry_count vmware_ca_file vmware_datastores vmware_insecure \
+         vmware_server_host vmware_server_password vmware_server_username \
+         vmware_store_image_dir vmware_task_poll_interval",
+    ),
+    ("image_format", "gpt_safety_checks_nonfatal vmdk_allowed_types"),
+    (
+        "healthcheck",
+        "allowed_source_ranges backends detailed disable_by_file_paths enable_by_file_paths \
+         ignore_proxied_requests",
+    ),
+    ("paste_deploy", "config_file"),
+];
+
+/// Whether Glance (of today, or of 2013 and later) has an option of this name.
+pub(super) fn known_to_glance(section: &str, name: &str) -> bool {
+    INEFFECTIVE_SECTIONS.contains(&section)
+        || INEFFECTIVE_OPTIONS
+            .iter()
+            .any(|(owner, names)| *owner == section && names.split_whitespace().any(|n| n == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_glance_old_and_new_are_known() {
+        assert!(known_to_glance("DEFAULT", "workers"));
+        assert!(known_to_glance("DEFAULT", "registry_host"));
+        assert!(known_to_glance("glance_store", "rbd_store_pool"));
+        assert!(known_to_glance("keystone_authtoken", "whatever"));
+        assert!(!known_to_glance("DEFAULT", "bind_hots"));
+    }
+}

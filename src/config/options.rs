@@ -1,0 +1,147 @@
+//! Every option that is read from a configuration file: its name, older names, default, meaning.
+//!
+//! The one table behind [`super::Config`], the manual page and the warnings about what has no
+//! effect.  Names and defaults are Glance's own (33.0.0) except in `[glancefs]`.
+
+/// An option of a configuration file.
+#[derive(Debug)]
+pub struct ConfigOption {
+    /// The section it belongs to.
+    pub section: &'static str,
+    /// Its name there.
+    pub name: &'static str,
+    /// Older spellings that are read too: `(section, name)`.
+    pub old_names: &'static [(&'static str, &'static str)],
+    /// The value when no file says otherwise; `<…>` stands for what is worked out at start, empty
+    /// for none.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+impl ConfigOption {
+    /// Whether the default is a value (and not words that describe one).
+    pub fn has_fixed_default(&self) -> bool {
+        !self.default.starts_with('<')
+    }
+
+    /// All spellings, the current one first.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        std::iter::once((self.section, self.name)).chain(self.old_names.iter().copied())
+    }
+}
+
+impl std::fmt::Display for ConfigOption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}] {}", self.section, self.name)
+    }
+}
+
+/// Declares each option as a constant, and [`OPTIONS`] as all of them, so that none is forgotten.
+macro_rules! options {
+    ($($constant:ident: [$section:literal] $name:literal $(old $old:expr)?, $default:literal, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: ConfigOption = ConfigOption {
+                section: $section,
+                name: $name,
+                old_names: options!(@old $($old)?),
+                default: $default,
+                help: $help,
+            };
+        )*
+        /// All options, in the order of the manual page.
+        pub const OPTIONS: &[ConfigOption] = &[$($constant),*];
+    };
+    (@old) => { &[] };
+    (@old $old:expr) => { &$old };
+}
+
+options! {
+    DEBUG: ["DEFAULT"] "debug", "false",
+        "Log what is being done, not only what matters.";
+    BIND_HOST: ["DEFAULT"] "bind_host", "127.0.0.1",
+        "Address that the API listens on (Glance: 0.0.0.0; here loopback until there is authentication).";
+    BIND_PORT: ["DEFAULT"] "bind_port", "9292",
+        "TCP port of the API.";
+    PUBLIC_ENDPOINT: ["DEFAULT"] "public_endpoint", "",
+        "Base URL in the API's answers when a proxy stands in front; empty: as the client asked.";
+    SHOW_IMAGE_DIRECT_URL: ["DEFAULT"] "show_image_direct_url", "false",
+        "Show where an image's data is stored (direct_url).";
+    SHOW_MULTIPLE_LOCATIONS: ["DEFAULT"] "show_multiple_locations", "false",
+        "Show all of an image's locations.";
+    IMAGE_SIZE_CAP: ["DEFAULT"] "image_size_cap", "1099511627776",
+        "Largest image that may be uploaded, in bytes.";
+    IMAGE_PROPERTY_QUOTA: ["DEFAULT"] "image_property_quota", "128",
+        "Most custom properties of one image; negative: no limit.";
+    IMAGE_TAG_QUOTA: ["DEFAULT"] "image_tag_quota", "128",
+        "Most tags of one image; negative: no limit.";
+    IMAGE_MEMBER_QUOTA: ["DEFAULT"] "image_member_quota", "128",
+        "Most projects that one image is shared with; negative: no limit.";
+    IMAGE_LOCATION_QUOTA: ["DEFAULT"] "image_location_quota", "10",
+        "Most locations of one image; negative: no limit.";
+    LIMIT_PARAM_DEFAULT: ["DEFAULT"] "limit_param_default", "25",
+        "Images in one page of a listing when the client does not say.";
+    API_LIMIT_MAX: ["DEFAULT"] "api_limit_max", "1000",
+        "Most images in one page of a listing.";
+    HASHING_ALGORITHM: ["DEFAULT"] "hashing_algorithm", "sha512",
+        "Digest stored as os_hash_value: sha256, sha384 or sha512.";
+    ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
+        "Stores as name:type, …; one of type file is used, each with a section of its own.";
+    CONNECTION: ["database"] "connection"
+        old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
+        "<sqlite:/// and glance.sqlite in the state directory>",
+        "The catalog: sqlite:////absolute/path.";
+    DEFAULT_STORE: ["glance_store"] "default_store" old [("DEFAULT", "default_store")], "file",
+        "Where new images go without enabled_backends: file.";
+    DEFAULT_BACKEND: ["glance_store"] "default_backend", "",
+        "Which of enabled_backends new images go to.";
+    DATADIR: ["glance_store"] "filesystem_store_datadir"
+        old [("DEFAULT", "filesystem_store_datadir")],
+        "<images in the state directory>",
+        "Directory of the file store: one file for each image, named by its id.";
+    DATADIRS: ["glance_store"] "filesystem_store_datadirs"
+        old [("DEFAULT", "filesystem_store_datadirs")], "",
+        "As filesystem_store_datadir; only one directory is possible.";
+    FILE_PERM: ["glance_store"] "filesystem_store_file_perm"
+        old [("DEFAULT", "filesystem_store_file_perm")], "0",
+        "Mode of those files, in octal; 0: 640.";
+    THIN: ["glance_store"] "filesystem_thin_provisioning", "false",
+        "Also turn runs of zero bytes in uploads into holes.";
+    DISK_FORMATS: ["image_format"] "disk_formats" old [("DEFAULT", "disk_formats")],
+        "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop",
+        "Values that disk_format may have.";
+    CONTAINER_FORMATS: ["image_format"] "container_formats" old [("DEFAULT", "container_formats")],
+        "ami,ari,aki,bare,ovf,ova,docker,compressed",
+        "Values that container_format may have.";
+    REQUIRE_FORMAT_MATCH: ["image_format"] "require_image_format_match", "true",
+        "Refuse an upload whose bytes are not of the declared disk_format.";
+    DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
+        "While this file exists, /healthcheck answers 503.";
+    FLAVOR: ["paste_deploy"] "flavor", "",
+        "keystone asks for authentication, which does not exist yet: then only loopback is served.";
+    STATE_DIR: ["glancefs"] "state_dir",
+        "</var/lib/glancefs for root, else glancefs in $XDG_STATE_HOME or ~/.local/state>",
+        "Directory of everything that outlives the program; --state-dir wins.";
+    MOUNT_PROJECT: ["glancefs"] "mount_project", "",
+        "Project that the mount and the API act as; empty: the operator, who sees all; --project wins.";
+    MAX_UPLOADS: ["glancefs"] "max_uploads", "64",
+        "Uploads that may be in progress at once, by the API and by the mount together.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ineffective::known_to_glance;
+    use super::*;
+
+    #[test]
+    fn no_spelling_means_two_options() {
+        let mut seen = std::collections::HashSet::new();
+        for option in OPTIONS {
+            for name in option.names() {
+                assert!(seen.insert(name), "{name:?} is listed twice");
+                assert!(!known_to_glance(name.0, name.1), "{name:?} has an effect");
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Whole configurations, among them those of the published instructions that people follow.
+
+use super::*;
+
+fn load_with(text: &str, overrides: Overrides) -> Result<Config> {
+    let file = ini::parse(Path::new("glance-api.conf"), text)?;
+    let state_dir = Some(overrides.state_dir.unwrap_or_else(|| "/state".into()));
+    Config::from_reader(Reader::of(vec![file]), &Overrides { state_dir, ..overrides })
+}
+
+fn load(text: &str) -> Result<Config> {
+    load_with(text, Overrides::default())
+}
+
+fn failure(text: &str) -> String {
+    load(text).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_at_all_means_sqlite_files_and_loopback() {
+    let config = load("").unwrap();
+    assert_eq!(config.catalog, Path::new("/state/glance.sqlite"));
+    assert_eq!(config.datadir, Path::new("/state/images"));
+    assert_eq!(config.listen.unwrap().to_string(), "127.0.0.1:9292");
+    assert_eq!(config.file_perm, 0o640);
+    assert_eq!(config.image_size_cap, 1 << 40);
+    assert_eq!(config.image_property_quota, Some(128));
+    assert_eq!((config.limit_param_default, config.api_limit_max), (25, 1000));
+    assert_eq!(config.disk_formats.len(), 11);
+    assert!(config.require_image_format_match && !config.show_image_direct_url);
+    assert!(config.identity().admin);
+    assert!(config.notes.is_empty() && config.unused.is_empty());
+}
+
+#[test]
+fn a_file_of_2014_is_understood() {
+    let config = load(
+        "[DEFAULT]\nsql_connection = sqlite:////var/lib/glance/glance.sqlite\n\
+         default_store = file\nfilesystem_store_datadir = /var/lib/glance/images/\t# 檔案\n\
+         verbose = True\t# x\nregistry_host = 0.0.0.0\nworkers = 4\n",
+    )
+    .unwrap();
+    assert_eq!(config.catalog, Path::new("/var/lib/glance/glance.sqlite"));
+    assert_eq!(config.datadir.as_os_str(), "/var/lib/glance/images");
+    let unused: Vec<_> = config.unused.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(unused, ["verbose", "registry_host", "workers"]);
+    assert!(config.unused.iter().all(|u| u.known_to_glance));
+}
+
+#[test]
+fn a_file_that_names_no_host_stays_on_loopback() {
+    let config = load("[DEFAULT]\nbind_port = 19292\n").unwrap();
+    assert_eq!(config.listen.unwrap().to_string(), "127.0.0.1:19292");
+}
+
+#[test]
+fn listening_on_the_network_is_warned_of() {
+    let config = load("[DEFAULT]\nbind_host = 0.0.0.0\n").unwrap();
+    assert_eq!(config.listen.unwrap().to_string(), "0.0.0.0:9292");
+    assert!(config.notes[0].contains("without authentication"), "{:?}", config.notes);
+    assert_eq!(load("[DEFAULT]\nbind_host = [::1]\n").unwrap().notes, [""; 0]);
+}
+
+#[test]
+fn keystone_is_warned_of_on_loopback_and_refused_on_the_network() {
+    let loopback = "[paste_deploy]\nflavor = keystone+caching\n";
+    assert!(load(loopback).unwrap().notes[0].contains("authentication is not available"));
+    let exposed = "[DEFAULT]\nbind_host = 0.0.0.0\n[paste_deploy]\nflavor = keystone\n";
+    let message = failure(exposed);
+    assert!(message.starts_with("glance-api.conf:4: [paste_deploy] flavor"), "{message}");
+    let off = Overrides { listen: Listen::Off, ..Overrides::default() };
+    assert_eq!(load_with(exposed, off).unwrap().listen, None);
+}
+
+#[test]
+fn mysql_is_refused_without_showing_the_password() {
+    let message = failure("[database]\nconnection = mysql+pymysql://glance:s3cret@db/glance\n");
+    assert!(message.starts_with("glance-api.conf:2: [database] connection"), "{message}");
+    assert!(message.contains("sqlite:////absolute/path") && !message.contains("s3cret"));
+}
+
+#[test]
+fn sqlite_urls_need_a_file() {
+    for url in ["sqlite://", "sqlite:///", "sqlite:///:memory:", "/a/path", "postgresql://h/d"] {
+        assert!(failure(&format!("[database]\nconnection = {url}\n")).contains("four slashes"));
+    }
+    let config = load("[database]\nconnection = sqlite:////a/b.db?timeout=5\n").unwrap();
+    assert_eq!(config.catalog, Path::new("/a/b.db"));
+}
+
+#[test]
+fn the_command_line_wins() {
+    let overrides = Overrides {
+        state_dir: Some("/mine".into()),
+        listen: Listen::On("127.0.0.1:1".parse().unwrap()),
+        project: Some(ProjectId::new("p")),
+        verbose: true,
+    };
+    let text = "[DEFAULT]\nbind_port = 2\n[glancefs]\nstate_dir = /theirs\nmount_project = q\n";
+    let config = load_with(text, overrides).unwrap();
+    assert_eq!(config.datadir, Path::new("/mine/images"));
+    assert_eq!(config.listen.unwrap().port(), 1);
+    assert_eq!(config.project, Some(ProjectId::new("p")));
+    assert!(config.debug && !config.identity().admin);
+    assert!(config.unused.is_empty());
+}
+
+#[test]
+fn a_store_of_type_file_may_have_its_own_section() {
+    let config = load(
+        "[DEFAULT]\nenabled_backends = fast:file, web:http\n\
+         [glance_store]\ndefault_backend = fast\nfilesystem_store_datadir = /wrong\n\
+         [fast]\nfilesystem_store_datadir = /fast\nfilesystem_store_file_perm = 600\n",
+    )
+    .unwrap();
+    assert_eq!((config.store_name.as_str(), config.file_perm), ("fast", 0o600));
+    assert_eq!(config.datadir, Path::new("/fast"));
+    assert!(config.notes[0].contains("only fast is used"));
+}
+
+#[test]
+fn other_stores_are_refused_by_name() {
+    let message = failure("[DEFAULT]\ndefault_store = rbd\n");
+    assert!(message.starts_with("glance-api.conf:2: "), "{message}");
+    assert!(failure("[DEFAULT]\nenabled_backends = c:rbd\n").contains("enabled_backends"));
+}
+
+#[test]
+fn several_data_directories_are_refused_one_is_taken() {
+    let one = "[glance_store]\nfilesystem_store_datadirs = /a/b:200\n";
+    assert_eq!(load(one).unwrap().datadir, Path::new("/a/b"));
+    let many = "[glance_store]\nfilesystem_store_datadirs = /a:200,/b\n";
+    assert!(failure(many).contains("filesystem_store_datadir"));
+}
+
+#[test]
+fn file_modes_are_octal_and_must_let_the_owner_read() {
+    let with = |perm: &str| load(&format!("[DEFAULT]\nfilesystem_store_file_perm = {perm}\n"));
+    assert_eq!(with("0").unwrap().file_perm, 0o640);
+    assert_eq!(with("644").unwrap().file_perm, 0o644);
+    for wrong in ["9", "040", "1777", "-1"] {
+        assert!(with(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn negative_quotas_mean_none() {
+    assert_eq!(load("[DEFAULT]\nimage_tag_quota = -1\n").unwrap().image_tag_quota, None);
+    assert_eq!(load("[DEFAULT]\nimage_tag_quota = 0\n").unwrap().image_tag_quota, Some(0));
+}
+
+#[test]
+fn a_page_is_never_longer_than_the_longest_allowed() {
+    let config = load("[DEFAULT]\napi_limit_max = 10\n").unwrap();
+    assert_eq!(config.limit_param_default, 10);
+}
+
+#[test]
+fn only_digests_that_exist_are_taken() {
+    let with = |name: &str| load(&format!("[DEFAULT]\nhashing_algorithm = {name}\n"));
+    assert_eq!(with("SHA256").unwrap().hashing_algorithm.name(), "sha256");
+    assert!(with("md5").unwrap_err().to_string().contains("sha512"));
+}

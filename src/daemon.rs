@@ -1,0 +1,366 @@
+//! The one place that puts the parts together: catalog, stores, images, and the faces on top.
+//!
+//! Order matters.  What can fail for a reason that a user must mend (lock, database, port,
+//! mountpoint) is tried before anything is shown; at the end, the faces stop taking work before
+//! what they stand on goes.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::admin::{self, AdminSocket, MountReport, StatusReport, StoreReport, UploadReport};
+use crate::api;
+use crate::catalog::Catalog;
+use crate::catalog::model::Timestamp;
+use crate::catalog::sqlite::SqliteCatalog;
+use crate::config::Config;
+use crate::config::mount_options::MountOptions;
+use crate::error::{Error, Result};
+use crate::fs::filesystem::Filesystem;
+use crate::fs::session::{self, Mount};
+use crate::images::changes::{ForeignChanges, POLL};
+use crate::images::format::FormatRules;
+use crate::images::journal::Journal;
+use crate::images::{Images, Options};
+use crate::store::Store;
+use crate::store::file::{FileStore, FileStoreOptions};
+
+/// How long uploads in progress may go on after the daemon was told to end.
+const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Threads that may wait for the core on behalf of the API.
+const BLOCKING_THREADS: usize = 64;
+
+/// What `glancefs mount` was asked for.
+#[derive(Debug)]
+pub struct MountSettings {
+    /// Configuration, with the command line applied.
+    pub config: Config,
+    /// The directory to mount on, as given.
+    pub mountpoint: PathBuf,
+    /// `-o`.
+    pub options: MountOptions,
+}
+
+/// Mounts, and serves the API unless it is off, until told to end.
+///
+/// # Errors
+/// Whatever keeps it from starting, with what to do about it.
+pub fn mount(settings: MountSettings) -> Result<()> {
+    let MountSettings { config, mountpoint, options } = settings;
+    let house = House::open(&config)?;
+    let runtime = runtime()?;
+    let ending = Ending::listen(&runtime)?;
+    let server = Server::bind(&runtime, &config)?;
+    let shown = options.to_string();
+    let filesystem = Filesystem::new(Arc::clone(&house.images), file_settings(&config, options))?;
+    let mount = session::mount(filesystem, &mountpoint)?;
+    let report =
+        MountReport { mountpoint: mount.mountpoint().display().to_string(), options: shown };
+    let served = server.map(|server| server.start(&runtime, &config, &house.images));
+    let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
+    let api = served.as_ref().map_or_else(
+        || "no API is served".to_string(),
+        |served| format!("the Image API answers at http://{}", served.address),
+    );
+    println!("glancefs: images are in {}, {api}", mount.mountpoint().display());
+    runtime.block_on(ending.wait(Some(&mount)));
+    finish(&runtime, served, Some(mount), admin);
+    Ok(())
+}
+
+/// Serves the API alone, until told to end.
+///
+/// # Errors
+/// Whatever keeps it from starting, with what to do about it.
+pub fn serve(config: Config) -> Result<()> {
+    let house = House::open(&config)?;
+    let runtime = runtime()?;
+    let ending = Ending::listen(&runtime)?;
+    let Some(server) = Server::bind(&runtime, &config)? else {
+        return Err(Error::Config("there is nothing to serve: the API is off".to_string()));
+    };
+    let served = server.start(&runtime, &config, &house.images);
+    let admin = house.admit(&config, Vec::new(), Some(served.address))?;
+    println!("glancefs: the Image API answers at http://{}", served.address);
+    runtime.block_on(ending.wait(None));
+    finish(&runtime, Some(served), None, admin);
+    Ok(())
+}
+
+/// Everything below the faces, and the lock that keeps a second daemon out.
+struct House {
+    images: Arc<Images>,
+    /// Held until the process ends, however it ends.
+    _lock: File,
+}
+
+impl House {
+    fn open(config: &Config) -> Result<Self> {
+        config.create_state_dir()?;
+        let lock = lock_state(config)?;
+        let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&config.catalog)?);
+        let options = FileStoreOptions {
+            file_mode: config.file_perm,
+            thin_provisioning: config.thin_provisioning,
+        };
+        let store: Arc<dyn Store> =
+            Arc::new(FileStore::open(&*config.store_name, &config.datadir, options)?);
+        let journal = Journal::open(config.state_dir.join("journal"))?;
+        let images = Images::new(catalog, vec![store], journal, image_options(config)?)?;
+        follow_others(Arc::clone(&images))?;
+        Ok(Self { images, _lock: lock })
+    }
+
+    /// Lets `glancefs status` ask.
+    fn admit(
+        &self,
+        config: &Config,
+        mounts: Vec<MountReport>,
+        api: Option<SocketAddr>,
+    ) -> Result<AdminSocket> {
+        let images = Arc::clone(&self.images);
+        let started_at = Timestamp::now().to_wire();
+        let gather = move || StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            pid: std::process::id(),
+            started_at: started_at.clone(),
+            mounts: mounts.clone(),
+            api: api.map(|address| address.to_string()),
+            images: images.catalog().summary().map_or(0, |summary| summary.images),
+            uploads: images.uploads().iter().map(|upload| upload_report(upload)).collect(),
+            cache: None,
+            stores: images.stores().iter().map(|store| store_report(&**store)).collect(),
+        };
+        admin::serve(&config.state_dir, Arc::new(gather))
+    }
+}
+
+fn lock_state(config: &Config) -> Result<File> {
+    let path = config.state_dir.join("lock");
+    let failed = |error| Error::io("lock", path.display())(error);
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
+            "another glancefs is using the state directory {0}; see what it does with: \
+             glancefs status --state-dir {0}; or give this one its own with --state-dir",
+            config.state_dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn image_options(config: &Config) -> Result<Options> {
+    let quota = |quota: Option<u32>| quota.map_or(-1, i64::from);
+    let format_rules =
+        FormatRules { require_match: config.require_image_format_match, ..FormatRules::default() };
+    Ok(Options {
+        image_size_cap: config.image_size_cap,
+        hashing_algorithm: config.hashing_algorithm.name().parse()?,
+        format_rules,
+        show_image_direct_url: config.show_image_direct_url,
+        show_multiple_locations: config.show_multiple_locations,
+        disk_formats: config.disk_formats.clone(),
+        container_formats: config.container_formats.clone(),
+        image_property_quota: quota(config.image_property_quota),
+        image_tag_quota: quota(config.image_tag_quota),
+        limit_param_default: config.limit_param_default.into(),
+        api_limit_max: config.api_limit_max.into(),
+        enabled_backends: Vec::new(),
+        enabled_import_methods: Vec::new(),
+        max_uploads: config.max_uploads,
+    })
+}
+
+fn file_settings(config: &Config, options: MountOptions) -> crate::fs::Settings {
+    crate::fs::Settings {
+        context: config.identity(),
+        read_only: options.read_only,
+        replace: options.replace,
+        chmod: options.chmod,
+        allow_other: options.allow_other,
+        uid: options.uid.unwrap_or(rustix::process::geteuid().as_raw()),
+        gid: options.gid.unwrap_or(rustix::process::getegid().as_raw()),
+        umask: options.umask.unwrap_or(0) as u16,
+        kernel_options: options.kernel,
+    }
+}
+
+/// Tells the faces what other processes write to the catalog.
+fn follow_others(images: Arc<Images>) -> Result<()> {
+    let mut others = ForeignChanges::from_now(images.catalog())?;
+    std::thread::Builder::new()
+        .name("follow-others".to_string())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(POLL);
+                match others.poll(images.catalog()) {
+                    Ok(changed) => images.changes().announce(&changed),
+                    Err(error) => warn!(%error, "what others write to the catalog is not seen"),
+                }
+            }
+        })
+        .map(drop)
+        .map_err(Error::io("start", "a thread"))
+}
+
+fn upload_report(upload: &crate::images::upload::Progress) -> UploadReport {
+    let bytes = upload.bytes.load(Ordering::Relaxed);
+    let seconds = upload.started.elapsed().as_secs_f64();
+    UploadReport {
+        id: upload.id.to_string(),
+        name: upload.name.lock().clone(),
+        bytes,
+        rate: (bytes as f64 / seconds.max(0.001)) as u64,
+        seconds,
+    }
+}
+
+fn store_report(store: &dyn Store) -> StoreReport {
+    let room = store.capacity().ok();
+    StoreReport {
+        name: store.name().to_string(),
+        kind: store.kind().to_string(),
+        total: room.map(|room| room.total),
+        available: room.map(|room| room.available),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("api")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(Error::io("start", "the threads of the API"))
+}
+
+/// The API's address, taken but not answering yet.
+struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// The API, answering.
+struct Served {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Server {
+    fn bind(runtime: &tokio::runtime::Runtime, config: &Config) -> Result<Option<Self>> {
+        let Some(wanted) = config.listen else { return Ok(None) };
+        let bound = runtime.block_on(TcpListener::bind(wanted));
+        let listener = bound.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => Error::Config(format!(
+                "port {} of {} is taken by another program; choose another with --listen, \
+                 or serve no API with --no-api",
+                wanted.port(),
+                wanted.ip()
+            )),
+            _ => Error::io("listen at", wanted)(error),
+        })?;
+        let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
+        Ok(Some(Self { listener, address }))
+    }
+
+    fn start(
+        self,
+        runtime: &tokio::runtime::Runtime,
+        config: &Config,
+        images: &Arc<Images>,
+    ) -> Served {
+        let (stop, mut stopped) = watch::channel(false);
+        let identity = api::Identity::Fixed(config.identity());
+        let settings = api::Settings {
+            public_endpoint: config.public_endpoint.clone(),
+            disable_by_file: config.disable_by_file.clone(),
+            shutdown_grace: UPLOADS_DEADLINE,
+            max_uploads: config.max_uploads,
+            ..api::Settings::default()
+        };
+        let face = Arc::new(api::Api::new(Arc::clone(images), identity, settings));
+        let shutdown = async move {
+            // A sender that is gone means the end as well.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let task = runtime.spawn(api::serve(self.listener, face, shutdown));
+        Served { address: self.address, stop, task }
+    }
+}
+
+/// What tells the daemon to end.
+struct Ending {
+    interrupt: Signal,
+    terminate: Signal,
+    /// A file size limit (`ulimit -f`) is an error of the write that meets it, not our end.
+    _size_limit: Signal,
+}
+
+impl Ending {
+    /// From here on, no signal ends the process before it has cleaned up.
+    fn listen(runtime: &tokio::runtime::Runtime) -> Result<Self> {
+        let _context = runtime.enter();
+        let listen = |kind| signal(kind).map_err(Error::io("listen for", "signals"));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            _size_limit: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
+        })
+    }
+
+    /// Waits for SIGINT or SIGTERM, or for the mount to be unmounted by somebody else.
+    async fn wait(mut self, mount: Option<&Mount>) {
+        let mut look = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = look.tick() => {
+                    if mount.is_some_and(Mount::is_gone) {
+                        info!("the mount was unmounted");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn finish(
+    runtime: &tokio::runtime::Runtime,
+    served: Option<Served>,
+    mount: Option<Mount>,
+    admin: AdminSocket,
+) {
+    let deadline = Instant::now() + UPLOADS_DEADLINE;
+    if let Some(served) = &served {
+        // Whoever waits for it may be gone; then there is nothing to stop.
+        let _ = served.stop.send(true);
+    }
+    if let Some(mount) = mount {
+        mount.unmount(deadline);
+    }
+    if let Some(served) = served {
+        // Made inside the runtime, which its timer needs.
+        let ended = async { tokio::time::timeout_at(deadline.into(), served.task).await };
+        match runtime.block_on(ended) {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => warn!(%error, "the API"),
+            Ok(Err(error)) => warn!(%error, "the API"),
+            Err(_) => warn!("requests that do not end are dropped"),
+        }
+    }
+    drop(admin);
+}

@@ -1,0 +1,238 @@
+//! Looking and reading: directories, open files, holes.
+
+use std::sync::Arc;
+
+use super::{Answer, Entry, Filesystem, Handle, HandleId, folder_of};
+use crate::catalog::model::ImageId;
+use crate::fs::attributes;
+use crate::fs::drafts::Draft;
+use crate::fs::errno::Errno;
+use crate::fs::inodes::{self, Ino, Node};
+use crate::fs::names;
+use crate::fs::process::Process;
+use crate::fs::view::Folder;
+use crate::images::OpenImage;
+use crate::store::Capacity;
+
+/// A directory as it was when it was opened.
+pub struct Directory {
+    entries: Vec<(Box<str>, Node)>,
+    ino: Ino,
+    parent: Ino,
+}
+
+/// One entry of a directory.
+pub struct DirectoryEntry<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The inode number, for a listing without attributes.
+    pub ino: Ino,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    node: Option<&'a Node>,
+}
+
+/// A file that was opened.
+pub struct Opened {
+    /// Its handle.
+    pub handle: HandleId,
+    /// The finished image, which never changes; `None` for a draft.
+    pub image: Option<Arc<OpenImage>>,
+}
+
+impl Directory {
+    /// The entry at a position, if there is one.
+    pub fn entry(&self, filesystem: &Filesystem, position: u64) -> Option<DirectoryEntry<'_>> {
+        let dots = [(".", self.ino), ("..", self.parent)];
+        let position = usize::try_from(position).ok()?;
+        if let Some((name, ino)) = dots.get(position) {
+            return Some(DirectoryEntry { name, ino: *ino, is_directory: true, node: None });
+        }
+        let (name, node) = self.entries.get(position - dots.len())?;
+        let is_directory = !matches!(node, Node::Image(_));
+        let ino = filesystem.inodes.peek(node);
+        Some(DirectoryEntry { name, ino, is_directory, node: Some(node) })
+    }
+}
+
+impl Filesystem {
+    /// Opens a directory: what it shows is what it holds now.
+    ///
+    /// # Errors
+    /// `ENOTDIR`; what keeps the catalog from being read.
+    pub fn open_directory(&self, ino: Ino, tid: u32) -> Answer<HandleId> {
+        self.drafts.publish_held(false);
+        let node = self.inodes.node(ino).ok_or(Errno::ESTALE)?;
+        let entries = match &node {
+            Node::ByProject => {
+                let projects = self.view.projects().map_err(|error| self.refuse(error))?;
+                let entry = |project: &crate::identity::ProjectId| {
+                    let name = names::encode(project.as_str()).into_boxed_str();
+                    (name, Node::Project(project.as_str().into()))
+                };
+                projects.iter().map(entry).collect()
+            }
+            node => self.files(&folder_of(node)?, tid)?,
+        };
+        let parent = if ino > inodes::BY_PROJECT { inodes::BY_PROJECT } else { inodes::ROOT };
+        Ok(self.keep(Handle::Directory(Arc::new(Directory { entries, ino, parent }))))
+    }
+
+    /// An open directory.
+    ///
+    /// # Errors
+    /// `EBADF`
+    pub fn directory(&self, handle: HandleId) -> Answer<Arc<Directory>> {
+        match self.handle(handle)? {
+            Handle::Directory(directory) => Ok(directory),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// The attributes of an entry, which the kernel remembers from now on.  `None` if it went
+    /// since the directory was opened.
+    pub fn entry_of(&self, entry: &DirectoryEntry<'_>) -> Option<Entry> {
+        let Some(node) = entry.node else {
+            return self.directory_entry(entry.ino).ok();
+        };
+        let Node::Image(id) = node else {
+            let ino = self.inodes.remember(node.clone());
+            return self.directory_entry(ino).ok();
+        };
+        if let Some(draft) = self.open_draft(entry.ino) {
+            self.inodes.remember(node.clone());
+            return Some(self.draft_entry(&draft));
+        }
+        let row = self.row(*id).ok()?;
+        let ino = self.inodes.remember(node.clone());
+        Some(self.image_entry(ino, &row))
+    }
+
+    fn files(&self, folder: &Folder, tid: u32) -> Answer<Vec<(Box<str>, Node)>> {
+        let listing = self.view.list(folder).map_err(|error| self.refuse(error))?;
+        let listed = listing.iter().map(|file| (file.name.clone(), Node::Image(file.id)));
+        let mut files: Vec<_> = listed.collect();
+        if !self.drafts.is_empty() {
+            let mine = self.drafts.of(folder, Process::of_thread(tid));
+            let open = mine.into_iter().filter(|draft| draft.is_open());
+            files.extend(open.map(|draft| (draft.state().name.into(), Node::Image(draft.id))));
+        }
+        Ok(files)
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// `EACCES` for a deactivated image; `EIO` when its data cannot be reached; `ESTALE` when it has
+    /// gone since its name was looked up.
+    pub fn open_for_reading(&self, ino: Ino, tid: u32) -> Answer<Opened> {
+        let Node::Image(id) = self.inodes.node(ino).ok_or(Errno::ESTALE)? else {
+            return Err(Errno::EISDIR);
+        };
+        if let Some(draft) = self.open_draft(ino) {
+            let opener = Process::of_thread(tid);
+            let handle = self.keep(Handle::Draft { draft, writes: false, opener });
+            return Ok(Opened { handle, image: None });
+        }
+        let open = self.images.open(&self.settings.context, id);
+        let image = Arc::new(open.map_err(|error| self.refuse_open(id, error))?);
+        let handle = self.keep(Handle::Image(Arc::clone(&image)));
+        Ok(Opened { handle, image: Some(image) })
+    }
+
+    /// What `fstat` shows of an image that is open and deleted: the record is gone, the data not.
+    pub(super) fn open_entry(&self, ino: Ino, id: ImageId) -> Option<Entry> {
+        let handles = self.handles.read();
+        let open = handles.values().find_map(|handle| match handle {
+            Handle::Image(open) if open.image.id == id => Some(Arc::clone(open)),
+            _ => None,
+        })?;
+        drop(handles);
+        let attributes = attributes::of_image(&self.settings, ino, &open.row(), None);
+        Some(Entry { attributes, ttl: super::TTL })
+    }
+
+    /// Reads; fewer bytes only at the end.
+    pub fn read(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        size: u32,
+        answer: impl FnOnce(Answer<&[u8]>) + Send + 'static,
+    ) {
+        match self.handle(handle) {
+            Ok(Handle::Image(image)) => {
+                let mut buffer = vec![0; size as usize];
+                let read = match &image.reader {
+                    Some(reader) => reader.read_at(offset, &mut buffer),
+                    None => Ok(0),
+                };
+                answer(read.map(|length| &buffer[..length]).map_err(|error| self.refuse(error)));
+            }
+            Ok(Handle::Draft { draft, .. }) => self.read_draft(&draft, offset, size, answer),
+            Ok(Handle::Directory(_)) => answer(Err(Errno::EISDIR)),
+            Err(errno) => answer(Err(errno)),
+        }
+    }
+
+    fn read_draft(
+        &self,
+        draft: &Draft,
+        offset: u64,
+        size: u32,
+        answer: impl FnOnce(Answer<&[u8]>) + Send + 'static,
+    ) {
+        let images = Arc::clone(&self.images);
+        let context = self.settings.context.clone();
+        let last_error = Arc::clone(&self.last_error);
+        draft.run(move |desk| {
+            let mut buffer = vec![0; size as usize];
+            let open = |id| images.open(&context, id);
+            let read = desk.read(open, offset, &mut buffer);
+            let refused = |error| super::refuse(&last_error, &error);
+            answer(read.map(|length| &buffer[..length]).map_err(refused));
+        });
+    }
+
+    /// Finds the next data (`SEEK_DATA`) or hole (`SEEK_HOLE`).
+    ///
+    /// # Errors
+    /// `ENXIO` past the end.
+    pub fn seek(&self, handle: HandleId, offset: u64, holes: bool) -> Answer<u64> {
+        match self.handle(handle)? {
+            Handle::Image(image) => {
+                let Some(reader) = &image.reader else { return Err(Errno::ENXIO) };
+                if offset >= reader.size() {
+                    return Err(Errno::ENXIO);
+                }
+                let found = if holes {
+                    reader.next_hole(offset).map(Some)
+                } else {
+                    reader.next_data(offset)
+                };
+                found.map_err(|error| self.refuse(error))?.ok_or(Errno::ENXIO)
+            }
+            // A draft's holes are not looked for: all of it counts as data.
+            Handle::Draft { draft, .. } if offset < draft.len() => {
+                Ok(if holes { draft.len() } else { offset })
+            }
+            Handle::Draft { .. } => Err(Errno::ENXIO),
+            Handle::Directory(_) => Err(Errno::EISDIR),
+        }
+    }
+
+    /// Room in the store, and how many images there are.
+    ///
+    /// # Errors
+    /// The store's and the catalog's.
+    pub fn room(&self) -> Answer<(Capacity, u64)> {
+        let capacity = self.images.capacity().map_err(|error| self.refuse(error))?;
+        let (files, _) = self.view.summary().map_err(|error| self.refuse(error))?;
+        Ok((capacity, files))
+    }
+
+    /// Forgets a directory's handle.
+    pub fn release_directory(&self, handle: HandleId) {
+        self.handles.write().remove(&handle);
+    }
+}

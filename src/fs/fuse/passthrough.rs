@@ -1,0 +1,55 @@
+//! Letting the kernel read local images by itself.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use fuser::{BackingId, ReplyOpen};
+use parking_lot::Mutex;
+use tracing::info;
+
+use crate::fs::inodes::Ino;
+use crate::images::OpenImage;
+
+/// Files that the kernel reads by itself.  One backing file for an inode, shared by all who have
+/// it open: a second one would be refused.
+#[derive(Default)]
+pub(super) struct Passthrough {
+    pub(super) enabled: AtomicBool,
+    by_ino: Mutex<HashMap<Ino, Weak<BackingId>>>,
+    pub(super) by_handle: Mutex<HashMap<u64, Arc<BackingId>>>,
+}
+
+impl Passthrough {
+    /// Lets the kernel read the image's file itself, if it has one and the kernel can.
+    ///
+    /// Only ever for read-only opens: the kernel would open the file as the caller asked.
+    pub(super) fn register(
+        &self,
+        ino: Ino,
+        image: &OpenImage,
+        reply: &ReplyOpen,
+    ) -> Option<Arc<BackingId>> {
+        let file = image.reader.as_ref()?.local_file()?;
+        if !self.enabled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut by_ino = self.by_ino.lock();
+        if let Some(shared) = by_ino.get(&ino).and_then(Weak::upgrade) {
+            return Some(shared);
+        }
+        match reply.open_backing(file) {
+            Ok(backing) => {
+                let backing = Arc::new(backing);
+                by_ino.retain(|_, backing| backing.strong_count() > 0);
+                by_ino.insert(ino, Arc::downgrade(&backing));
+                Some(backing)
+            }
+            Err(error) => {
+                info!(%error, "the kernel does not read local images by itself; we do");
+                self.enabled.store(false, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! A mount's life: checking the mountpoint, mounting, telling the kernel what changed, unmounting.
+
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fuser::{BackgroundSession, INodeNo, MountOption, Notifier, SessionACL};
+use tracing::{debug, info, warn};
+
+use super::Settings;
+use super::filesystem::Filesystem;
+use super::fuse::Fuse;
+use super::inodes::Ino;
+use crate::config::mount_options::KernelOption;
+use crate::error::{Error, Result};
+
+/// What the mount table calls our mounts: their source, and what fusermount3 adds to the type.
+const SOURCE: &str = "glancefs";
+
+/// Threads that take requests from the kernel.
+const LOOPS: usize = 4;
+
+/// Kernel read-ahead: what decides the speed of a stream when each request takes long.
+const READ_AHEAD_KIB: u32 = 4096;
+
+/// How long whoever changed something waits until the kernel has forgotten the old state.
+const FORGET_DEADLINE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks a thread that answers the kernel.  It must never wait for the kernel to forget
+/// something: the kernel may hold a lock until the thread has answered.
+pub fn mark_own_thread() {
+    OWN_THREAD.set(true);
+}
+
+/// Something that the kernel remembers and that is no longer so.
+#[derive(Debug)]
+pub enum Stale {
+    /// A name in a directory.
+    Name(Ino, Box<str>),
+    /// An inode's attributes.
+    Attributes(Ino),
+}
+
+/// What the kernel remembers of a mount.
+#[derive(Clone)]
+pub struct KernelCache {
+    orders: Sender<Order>,
+}
+
+type Order = (Vec<Stale>, SyncSender<()>);
+
+impl KernelCache {
+    fn start(notifier: Notifier) -> Result<Self> {
+        let (orders, queue) = channel::<Order>();
+        thread::Builder::new()
+            .name("kernel-cache".to_string())
+            .spawn(move || {
+                while let Ok((stale, done)) = queue.recv() {
+                    for stale in stale {
+                        forget(&notifier, &stale);
+                    }
+                    // Whoever waited may have given up.
+                    let _ = done.try_send(());
+                }
+            })
+            .map_err(Error::io("start", "a thread of the mount"))?;
+        Ok(Self { orders })
+    }
+
+    /// Has the kernel forget; waits for it unless this thread is one that answers the kernel.
+    pub fn forget(&self, stale: Vec<Stale>) {
+        if stale.is_empty() {
+            return;
+        }
+        let (sender, done) = sync_channel(1);
+        if self.orders.send((stale, sender)).is_err() || OWN_THREAD.get() {
+            return;
+        }
+        if done.recv_timeout(FORGET_DEADLINE).is_err() {
+            debug!("the kernel is slow to forget; it does so by itself within a second");
+        }
+    }
+}
+
+fn forget(notifier: &Notifier, stale: &Stale) {
+    let outcome = match stale {
+        Stale::Name(parent, name) => notifier.inval_entry(INodeNo(*parent), name.as_ref().as_ref()),
+        // A negative offset: attributes only.  Pages stay: an inode's data never changes.
+        Stale::Attributes(ino) => notifier.inval_inode(INodeNo(*ino), -1, 0),
+    };
+    if let Err(error) = outcome {
+        debug!(%error, ?stale, "invalidation");
+    }
+}
+
+/// A mount that answers.
+pub struct Mount {
+    mountpoint: PathBuf,
+    filesystem: Arc<Filesystem>,
+    session: BackgroundSession,
+    ended: Arc<AtomicBool>,
+}
+
+/// Mounts; returns once the mount answers.
+///
+/// # Errors
+/// `Config` when the mountpoint cannot be used or this system has no FUSE, saying what to do.
+pub fn mount(filesystem: Arc<Filesystem>, mountpoint: &Path) -> Result<Mount> {
+    let mountpoint = check_mountpoint(mountpoint)?;
+    let config = config(filesystem.settings());
+    let session = fuser::Session::new(Fuse::new(Arc::clone(&filesystem)), &mountpoint, &config)
+        .and_then(fuser::Session::spawn)
+        .map_err(|source| explain(&mountpoint, source))?;
+    filesystem.set_kernel(KernelCache::start(session.notifier())?);
+    let ended = Arc::new(AtomicBool::new(false));
+    tick(Arc::clone(&filesystem), Arc::clone(&ended))?;
+    raise_read_ahead(&mountpoint);
+    Ok(Mount { mountpoint, filesystem, session, ended })
+}
+
+impl Mount {
+    /// Where it is.
+    pub fn mountpoint(&self) -> &Path {
+        &self.mountpoint
+    }
+
+    /// Whether somebody has unmounted it (`umount`, `fusermount3 -u`).
+    pub fn is_gone(&self) -> bool {
+        self.session.guard.is_finished()
+    }
+
+    /// Ends the mount: writers get until `deadline`, then what is unfinished is dropped.
+    pub fn unmount(self, deadline: Instant) {
+        self.filesystem.shut_down(deadline);
+        self.ended.store(true, Ordering::Relaxed);
+        if self.is_gone() {
+            return;
+        }
+        // Lazily: files that are still open must not keep the daemon from ending, and end with it.
+        let detached =
+            rustix::mount::unmount(&self.mountpoint, rustix::mount::UnmountFlags::DETACH).is_ok()
+                || run_fusermount(&self.mountpoint);
+        if detached {
+            info!(mountpoint = %self.mountpoint.display(), "unmounted");
+        } else {
+            warn!(mountpoint = %self.mountpoint.display(), "cannot be unmounted");
+        }
+        // The session unmounts again when dropped, which would only complain.
+        std::mem::forget(self.session);
+    }
+}
+
+fn tick(filesystem: Arc<Filesystem>, ended: Arc<AtomicBool>) -> Result<()> {
+    thread::Builder::new()
+        .name("held-drafts".to_string())
+        .spawn(move || {
+            mark_own_thread();
+            while !ended.load(Ordering::Relaxed) {
+                filesystem.tick();
+                thread::sleep(Duration::from_millis(100));
+            }
+        })
+        .map(drop)
+        .map_err(Error::io("start", "a thread of the mount"))
+}
+
+fn config(settings: &Settings) -> fuser::Config {
+    let mut options = vec![
+        MountOption::FSName(SOURCE.to_string()),
+        MountOption::Subtype(SOURCE.to_string()),
+        MountOption::DefaultPermissions,
+    ];
+    if settings.read_only {
+        options.push(MountOption::RO);
+    }
+    options.extend(settings.kernel_options.iter().copied().map(kernel_option));
+    let mut config = fuser::Config::default();
+    config.mount_options = options;
+    config.acl = if settings.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(LOOPS);
+    config.clone_fd = true;
+    config
+}
+
+fn kernel_option(option: KernelOption) -> MountOption {
+    match option {
+        KernelOption::Dev => MountOption::Dev,
+        KernelOption::NoDev => MountOption::NoDev,
+        KernelOption::Suid => MountOption::Suid,
+        KernelOption::NoSuid => MountOption::NoSuid,
+        KernelOption::Exec => MountOption::Exec,
+        KernelOption::NoExec => MountOption::NoExec,
+        KernelOption::Atime => MountOption::Atime,
+        KernelOption::NoAtime => MountOption::NoAtime,
+    }
+}
+
+/// Checks that a mount can be made there; a dead mount of ours is detached first.
+fn check_mountpoint(mountpoint: &Path) -> Result<PathBuf> {
+    let shown = &mountpoint.display();
+    let absolute = std::path::absolute(mountpoint).map_err(Error::io("find", shown))?;
+    // What `stat` says of a mount that has just died may still be what the kernel remembers; what
+    // `statfs` says never is.
+    let alive = rustix::fs::statfs(&absolute).map_err(std::io::Error::from);
+    match alive.and_then(|_| fs::metadata(&absolute)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => detach_dead(&absolute)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Config(format!(
+                "mountpoint {shown} does not exist; make it with: mkdir -p {shown}"
+            )));
+        }
+        Err(error) => return Err(Error::io("look at mountpoint", shown)(error)),
+        Ok(found) if !found.is_dir() => {
+            return Err(Error::Config(format!("mountpoint {shown} is not a directory")));
+        }
+        Ok(_) => {}
+    }
+    let path = fs::canonicalize(&absolute).map_err(Error::io("look at mountpoint", shown))?;
+    if mounted(&path).is_some_and(|mounted| mounted.is_ours()) {
+        return Err(Error::Config(format!(
+            "{shown} is a glancefs mount already; unmount it first: umount {shown}"
+        )));
+    }
+    Ok(path)
+}
+
+/// A daemon that was killed leaves a mount that answers nothing ("Transport endpoint is not
+/// connected").
+fn detach_dead(mountpoint: &Path) -> Result<()> {
+    let shown = &mountpoint.display();
+    // The parent resolves; the mountpoint itself does not any more.
+    let path = match (mountpoint.parent().map(fs::canonicalize), mountpoint.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => mountpoint.to_path_buf(),
+    };
+    if !mounted(&path).is_some_and(|mounted| mounted.is_ours()) {
+        return Err(Error::Config(format!(
+            "a dead mount that is not ours is at {shown}; detach it first: umount -l {shown}"
+        )));
+    }
+    info!(mountpoint = %shown, "detaching the dead mount that an earlier run left");
+    if rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH).is_ok()
+        || run_fusermount(&path)
+    {
+        return Ok(());
+    }
+    Err(Error::Config(format!("cannot detach the dead mount at {shown}; try: umount -l {shown}")))
+}
+
+/// Without the right to unmount, the set-uid program that mounted does it.
+fn run_fusermount(mountpoint: &Path) -> bool {
+    let program = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| "fusermount3".into());
+    let status =
+        std::process::Command::new(program).args(["-u", "-z", "-q", "--"]).arg(mountpoint).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A line of the mount table.
+struct Mounted {
+    kind: String,
+    source: String,
+}
+
+impl Mounted {
+    /// The type tells only of mounts that fusermount3 made; root's are plain `fuse`.
+    fn is_ours(&self) -> bool {
+        self.source == SOURCE && matches!(self.kind.as_str(), "fuse" | "fuse.glancefs")
+    }
+}
+
+/// The file system mounted last at exactly this path.
+fn mounted(path: &Path) -> Option<Mounted> {
+    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mut at_path = table.lines().filter_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mountpoint = unescape(mount.split(' ').nth(4)?);
+        let mut fields = file_system.split(' ').map(unescape);
+        let (kind, source) = (fields.next()?, fields.next()?);
+        (Path::new(&mountpoint) == path).then_some(Mounted { kind, source })
+    });
+    at_path.next_back()
+}
+
+/// mountinfo writes space, tab, newline and backslash as octal (proc_pid_mountinfo(5)).
+fn unescape(field: &str) -> String {
+    let octal = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    octal.iter().fold(field.to_string(), |text, (code, plain)| text.replace(code, plain))
+}
+
+fn explain(mountpoint: &Path, source: std::io::Error) -> Error {
+    let shown = mountpoint.display();
+    let hint = match source.raw_os_error() {
+        Some(libc::ENOENT) if !Path::new("/dev/fuse").exists() => {
+            "this system has no /dev/fuse; load the module: modprobe fuse"
+        }
+        Some(libc::ENODEV) => "this kernel has no FUSE; load the module: modprobe fuse",
+        Some(libc::EACCES | libc::EPERM) => {
+            "not allowed; mount as root, or install fuse3 and own the directory \
+             (allow_other needs user_allow_other in /etc/fuse.conf)"
+        }
+        _ if source.kind() == std::io::ErrorKind::NotFound => {
+            "fusermount3 is missing; install the package fuse3, or mount as root"
+        }
+        _ => return Error::io("mount at", shown)(source),
+    };
+    Error::Config(format!("cannot mount at {shown}: {source}: {hint}"))
+}
+
+/// The INIT handshake can only lower the kernel's 128 KiB; root may raise it afterwards.
+fn raise_read_ahead(mountpoint: &Path) {
+    let Ok(found) = fs::metadata(mountpoint) else { return };
+    let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+    let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if let Err(error) = fs::write(&path, READ_AHEAD_KIB.to_string()) {
+        debug!(%error, path, "kernel read-ahead stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mountpoint_is_found_in_the_mount_table_whatever_it_is_called() {
+        assert_eq!(unescape("/srv/my\\040images\\134x"), "/srv/my images\\x");
+        assert!(mounted(Path::new("/proc")).is_some_and(|proc| !proc.is_ours()));
+        assert!(mounted(Path::new("/proc/self")).is_none());
+    }
+
+    #[test]
+    fn a_mountpoint_that_cannot_be_used_is_refused_with_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = check_mountpoint(&directory.path().join("no")).unwrap_err().to_string();
+        assert!(missing.contains("mkdir -p"), "{missing}");
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let file = check_mountpoint(&file).unwrap_err().to_string();
+        assert!(file.contains("not a directory"), "{file}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Who asks.
+//!
+//! Every call into `images` takes a [`RequestContext`].  Today the API and the mount each act as
+//! one configured identity; Keystone tokens will fill the same type.  What an identity may do is
+//! decided in `images::policy`, not here.
+
+mod context;
+
+pub use context::{ProjectId, RequestContext};

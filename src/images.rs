@@ -1,0 +1,494 @@
+//! What can be done to an image, and by whom: every rule, status change, upload and read.
+//!
+//! Both faces and nothing else call [`Images`].  It knows no HTTP and no FUSE; it puts the
+//! catalog's records and the stores' bytes together so that each change is all or nothing.
+//!
+//! - [`fields`]: which fields there are, which may be set, and how they are written as text;
+//! - [`policy`]: who may see and do what;
+//! - [`upload`]: the one pipeline that every byte goes through on its way in;
+//! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
+//! - `quota`: how much of it one image may have;
+//! - [`journal`]: work in progress, so that a crash leaves nothing behind;
+//! - [`changes`]: telling the faces that an image is no longer what they remember.
+
+pub mod changes;
+mod crash;
+pub mod digest;
+pub mod fields;
+pub mod format;
+pub mod journal;
+mod open;
+pub mod options;
+pub mod policy;
+mod quota;
+mod recovery;
+pub mod upload;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+pub use open::OpenImage;
+pub use options::Options;
+
+use crate::catalog::Catalog;
+use crate::catalog::model::{Image, ImageId, Row, Status, Timestamp, Visibility};
+use crate::catalog::query::ImageQuery;
+use crate::error::{Error, Result};
+use crate::identity::RequestContext;
+use crate::store::{Capacity, ImageReader, Store};
+use changes::Changes;
+use crash::Step;
+use fields::Edit;
+use journal::{Journal, Work};
+use policy::Action;
+use upload::{Progress, Upload, UploadOptions};
+
+/// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
+pub const TIME_PROPERTY: &str = "glancefs_mtime";
+
+/// How often a change is tried again when somebody else changed the record at the same moment.
+const ATTEMPTS: usize = 10;
+
+/// The images of one catalog and its stores.
+pub struct Images {
+    catalog: Arc<dyn Catalog>,
+    /// The first one takes new images.
+    stores: Vec<Arc<dyn Store>>,
+    journal: Journal,
+    options: Options,
+    changes: Changes,
+    uploads: Mutex<Vec<Arc<Progress>>>,
+}
+
+impl Images {
+    /// Puts a catalog and its stores together.  Uploads that a crash interrupted are undone first.
+    ///
+    /// # Errors
+    /// `Config` without a store; the catalog's and the stores' errors.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        stores: Vec<Arc<dyn Store>>,
+        journal: Journal,
+        options: Options,
+    ) -> Result<Arc<Self>> {
+        if stores.is_empty() {
+            return Err(Error::Config("no store is configured ([glance_store] stores)".into()));
+        }
+        let images = Self {
+            catalog,
+            stores,
+            journal,
+            options,
+            changes: Changes::default(),
+            uploads: Mutex::new(Vec::new()),
+        };
+        images.recover()?;
+        Ok(Arc::new(images))
+    }
+
+    /// The options that the rules follow.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The faces to be told of changes.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The catalog, for following what others write to it.
+    pub fn catalog(&self) -> &dyn Catalog {
+        &*self.catalog
+    }
+
+    /// The stores, the default one first.
+    pub fn stores(&self) -> &[Arc<dyn Store>] {
+        &self.stores
+    }
+
+    /// Uploads in progress.
+    pub fn uploads(&self) -> Vec<Arc<Progress>> {
+        self.uploads.lock().clone()
+    }
+
+    /// Room in the default store.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn capacity(&self) -> Result<Capacity> {
+        self.default_store().capacity()
+    }
+
+    /// Makes a record.  `image` comes from [`fields::new_image`] or is otherwise well formed.
+    ///
+    /// # Errors
+    /// `Forbidden`; `Conflict` when the id was used before; `OverQuota`.
+    pub fn create(&self, ctx: &RequestContext, image: Image) -> Result<Image> {
+        self.check_new(ctx, &image)?;
+        self.catalog.insert(&image)?;
+        self.changes.announce(&[image.id]);
+        Ok(image)
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none that `ctx` may know of.
+    pub fn get(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
+        match self.catalog.get(id)? {
+            Some(image) if policy::sees(ctx, &image, &*self.catalog)? => Ok(image),
+            _ => Err(Error::no_image(id)),
+        }
+    }
+
+    /// A page of records, of those that `ctx` may list.
+    ///
+    /// # Errors
+    /// `Invalid` for a marker that is not there.
+    pub fn list(&self, ctx: &RequestContext, query: ImageQuery) -> Result<Vec<Image>> {
+        self.catalog.list(&ImageQuery { viewer: policy::viewer(ctx), ..query })
+    }
+
+    /// What a directory needs of each image that `ctx` may see; with `ids`, of those.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub fn rows(&self, ctx: &RequestContext, ids: Option<&[ImageId]>) -> Result<Vec<Row>> {
+        let mut rows = self.catalog.rows(ids, TIME_PROPERTY)?;
+        if !ctx.admin {
+            let shared = match &ctx.project {
+                Some(project) => self.catalog.shared_with(project)?,
+                None => Vec::new(),
+            };
+            let shared: HashSet<ImageId> = shared.into_iter().collect();
+            rows.retain(|row| {
+                matches!(row.visibility, Visibility::Public | Visibility::Community)
+                    || policy::owns(ctx, row.owner.as_ref())
+                    || (row.visibility == Visibility::Shared && shared.contains(&row.id))
+            });
+        }
+        Ok(rows)
+    }
+
+    /// Changes a record: all of the edits or none.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, `Immutable`, `Invalid`, `OverQuota`; `Conflict` when others keep
+    /// changing the record at the same time.
+    pub fn update(&self, ctx: &RequestContext, id: ImageId, edits: &[Edit]) -> Result<Image> {
+        for edit in edits {
+            check_edit(ctx, edit)?;
+        }
+        self.alter(ctx, id, Action::ModifyImage, |image| {
+            edits.iter().try_for_each(|edit| fields::apply(image, edit, &self.options))
+        })
+    }
+
+    /// Adds a tag; one that is there already is fine.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn add_tag(&self, ctx: &RequestContext, id: ImageId, tag: &str) -> Result<()> {
+        self.alter(ctx, id, Action::ModifyImage, |image| {
+            image.tags.insert(tag.to_string());
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Removes a tag.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update); `Missing` when the image has no such tag.
+    pub fn remove_tag(&self, ctx: &RequestContext, id: ImageId, tag: &str) -> Result<()> {
+        self.alter(ctx, id, Action::ModifyImage, |image| {
+            let missing = || Error::Missing(format!("Image {id} has no tag '{tag}'"));
+            image.tags.remove(tag).then_some(()).ok_or_else(missing)
+        })
+        .map(drop)
+    }
+
+    /// Takes an image's data out of use.
+    ///
+    /// # Errors
+    /// `Forbidden` for an image without data.
+    pub fn deactivate(&self, ctx: &RequestContext, id: ImageId) -> Result<()> {
+        self.switch(ctx, id, Action::Deactivate, Status::Deactivated)
+    }
+
+    /// Puts an image's data back into use.
+    ///
+    /// # Errors
+    /// `Forbidden` for an image without data.
+    pub fn reactivate(&self, ctx: &RequestContext, id: ImageId) -> Result<()> {
+        self.switch(ctx, id, Action::Reactivate, Status::Active)
+    }
+
+    /// Removes an image and its data.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, `Immutable` for a protected one, `InUse`.
+    pub fn delete(&self, ctx: &RequestContext, id: ImageId) -> Result<()> {
+        let missing = || Error::NotFound(format!("Failed to find image {id} to delete"));
+        let image = match self.get(ctx, id) {
+            Err(Error::NotFound(_)) => return Err(missing()),
+            found => found?,
+        };
+        policy::check(ctx, Action::DeleteImage, &image)?;
+        if image.protected {
+            return Err(Error::Immutable(format!(
+                "Image {id} is protected and cannot be deleted."
+            )));
+        }
+        if image.locations.is_empty() {
+            // An upload in progress finds its record gone, and removes its own data.
+            self.catalog.delete(id, Status::THERE)?.then_some(()).ok_or_else(missing)?;
+        } else {
+            self.remove_with_data(&image)?.then_some(()).ok_or_else(missing)?;
+        }
+        self.changes.announce(&[id]);
+        Ok(())
+    }
+
+    /// Starts writing data for a record that has none yet.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, `Invalid` without formats or for an unknown store; `Conflict` when
+    /// the image is not `queued`.
+    pub fn begin_upload(
+        self: &Arc<Self>,
+        ctx: &RequestContext,
+        id: ImageId,
+        options: &UploadOptions,
+    ) -> Result<Upload> {
+        let image = self.get(ctx, id)?;
+        policy::check(ctx, Action::UploadImage, &image)?;
+        let store = self.store_named(options.store.as_deref())?;
+        if image.disk_format.is_none() || image.container_format.is_none() {
+            return Err(Error::Invalid(
+                "Properties disk_format, container_format must be set prior to saving data."
+                    .to_string(),
+            ));
+        }
+        let refused = |status: Status| {
+            Error::Conflict(format!(
+                "Image status transition from {status} to saving is not allowed"
+            ))
+        };
+        if image.status != Status::Queued {
+            return Err(refused(image.status));
+        }
+        self.check_upload_count()?;
+        self.journal.begin(id, Work::Upload)?;
+        crash::point(Step::Journaled);
+        let mut saving = image.clone();
+        saving.status = Status::Saving;
+        saving.updated_at = Timestamp::now();
+        match self.catalog.save(&image, &saving, &[Status::Queued]) {
+            Ok(true) => {}
+            lost => {
+                self.journal.end(id)?;
+                lost?;
+                return Err(refused(Status::Saving));
+            }
+        }
+        crash::point(Step::Record);
+        Upload::start(Arc::clone(self), saving, Work::Upload, store, options.size)
+    }
+
+    /// Makes a record and starts writing its data, as one: the record goes if the data does not
+    /// become complete.  The disk format is found by looking at the data.
+    ///
+    /// # Errors
+    /// `Forbidden`, `OverQuota`; the store's errors.
+    pub fn begin_draft(self: &Arc<Self>, ctx: &RequestContext, name: &str) -> Result<Upload> {
+        let mut image = Image::new(ImageId::random(), ctx.project.clone());
+        image.status = Status::Saving;
+        image.container_format = Some("bare".to_string());
+        image.name = Some(name.to_string());
+        self.check_new(ctx, &image)?;
+        self.check_upload_count()?;
+        self.journal.begin(image.id, Work::Draft)?;
+        crash::point(Step::Journaled);
+        if let Err(error) = self.catalog.insert(&image) {
+            self.journal.end(image.id)?;
+            return Err(error);
+        }
+        crash::point(Step::Record);
+        let store = Arc::clone(self.default_store());
+        Upload::start(Arc::clone(self), image, Work::Draft, store, None)
+    }
+
+    /// Opens an image's data for reading.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden` (deactivated, too); `StoreUnavailable` when no copy can be opened.
+    pub fn open(&self, ctx: &RequestContext, id: ImageId) -> Result<OpenImage> {
+        let image = self.get(ctx, id)?;
+        policy::check(ctx, Action::DownloadImage, &image)?;
+        if !image.status.has_data() {
+            return Ok(OpenImage { image, reader: None });
+        }
+        match self.reader_of(&image) {
+            Ok(reader) => Ok(OpenImage { image, reader: Some(reader) }),
+            Err(error) => {
+                // Deleted meanwhile, the record before the data: then that is what is wrong.
+                self.get(ctx, id)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Bytes that an image at this location takes in its store, where that is cheap to know.
+    pub fn allocated(&self, url: &str) -> Option<u64> {
+        self.store_of(url)?.allocated(url)
+    }
+
+    fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
+        let id = image.id;
+        let mut failure = None;
+        for location in image.locations.iter().filter(|location| location.status == "active") {
+            match self.store_of(&location.url).map(|store| store.open(&location.url)) {
+                Some(Ok(reader)) => return Ok(reader),
+                Some(Err(error)) => failure = Some(error.to_string()),
+                None => failure = Some(format!("no configured store holds {}", location.url)),
+            }
+        }
+        let reason = failure.unwrap_or_else(|| "it has no location".to_string());
+        warn!(image = %id, reason, "data cannot be opened");
+        Err(Error::StoreUnavailable(format!("The data of image {id} cannot be opened")))
+    }
+
+    fn store_of(&self, url: &str) -> Option<&Arc<dyn Store>> {
+        self.stores.iter().find(|store| store.owns(url))
+    }
+
+    fn store_named(&self, name: Option<&str>) -> Result<Arc<dyn Store>> {
+        let Some(name) = name else { return Ok(Arc::clone(self.default_store())) };
+        self.stores
+            .iter()
+            .find(|store| store.name() == name)
+            .cloned()
+            .ok_or_else(|| Error::Invalid(format!("Store for identifier {name} not found")))
+    }
+
+    fn default_store(&self) -> &Arc<dyn Store> {
+        // `open` refuses an empty list.
+        &self.stores[0]
+    }
+
+    fn check_new(&self, ctx: &RequestContext, image: &Image) -> Result<()> {
+        // Who may add at all is asked of an image of one's own; whose it is comes after.
+        let mut own = image.clone();
+        own.owner.clone_from(&ctx.project);
+        policy::check(ctx, Action::AddImage, &own)?;
+        self.check_visibility(ctx, image)?;
+        if !ctx.admin && image.owner != ctx.project {
+            let owner = image.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Err(Error::Refused(format!(
+                "You are not permitted to create images owned by '{owner}'"
+            )));
+        }
+        quota::check(image, &self.options)
+    }
+
+    fn check_visibility(&self, ctx: &RequestContext, image: &Image) -> Result<()> {
+        match image.visibility {
+            Visibility::Public => policy::check(ctx, Action::PublicizeImage, image),
+            Visibility::Community => policy::check(ctx, Action::CommunitizeImage, image),
+            Visibility::Private | Visibility::Shared => Ok(()),
+        }
+    }
+
+    fn check_upload_count(&self) -> Result<()> {
+        let limit = self.options.max_uploads;
+        if self.uploads.lock().len() < limit {
+            return Ok(());
+        }
+        Err(Error::OverQuota(format!(
+            "{limit} uploads are in progress already ([glancefs] max_uploads)"
+        )))
+    }
+
+    /// Reads, alters and saves a record, again if somebody else moved its status meanwhile.
+    fn alter(
+        &self,
+        ctx: &RequestContext,
+        id: ImageId,
+        action: Action,
+        change: impl Fn(&mut Image) -> Result<()>,
+    ) -> Result<Image> {
+        for _ in 0..ATTEMPTS {
+            let old = self.get(ctx, id)?;
+            policy::check(ctx, action, &old)?;
+            let mut new = old.clone();
+            change(&mut new)?;
+            if new == old {
+                return Ok(old);
+            }
+            if new.visibility != old.visibility {
+                self.check_visibility(ctx, &new)?;
+            }
+            if !quota::shrinks(&old, &new) {
+                quota::check(&new, &self.options)?;
+            }
+            new.updated_at = Timestamp::now();
+            if self.catalog.save(&old, &new, &[old.status])? {
+                self.changes.announce(&[id]);
+                return Ok(new);
+            }
+        }
+        Err(Error::Conflict(format!("Image {id} is being changed by others; try again")))
+    }
+
+    fn switch(&self, ctx: &RequestContext, id: ImageId, action: Action, to: Status) -> Result<()> {
+        let verb = if to == Status::Active { "reactivate" } else { "deactivate" };
+        self.alter(ctx, id, action, |image| {
+            if !image.status.has_data() {
+                let status = image.status;
+                return Err(Error::Forbidden(format!(
+                    "Not allowed to {verb} image in status '{status}'"
+                )));
+            }
+            image.status = to;
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Deletes the record, then the data; a crash in between is made good at the next start.
+    fn remove_with_data(&self, image: &Image) -> Result<bool> {
+        self.journal.begin(image.id, Work::Removal)?;
+        let deleted = self.catalog.delete(image.id, Status::THERE);
+        if !matches!(deleted, Ok(true)) {
+            self.journal.end(image.id)?;
+            return deleted;
+        }
+        crash::point(Step::RecordDeleted);
+        for location in &image.locations {
+            match self.store_of(&location.url).map(|store| store.delete(&location.url)) {
+                Some(Ok(()) | Err(Error::NotFound(_))) => {}
+                Some(Err(error)) => {
+                    // The record is gone: report, keep the journal entry, try at the next start.
+                    warn!(image = %image.id, %error, "data is not removed yet");
+                    return Ok(true);
+                }
+                None => info!(image = %image.id, url = location.url, "data in no store of ours"),
+            }
+        }
+        crash::point(Step::DataDeleted);
+        self.journal.end(image.id)?;
+        Ok(true)
+    }
+}
+
+/// What depends on who asks, whatever the image: Glance decides it before ownership.
+fn check_edit(ctx: &RequestContext, edit: &Edit) -> Result<()> {
+    if edit.target() == "owner" && !ctx.admin {
+        return Err(Error::Refused("Owner can't be updated by non admin.".to_string()));
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Work in progress on image data, on disk, so that a crash leaves nothing behind.
+//!
+//! One file for each image whose data is being written or removed, in the daemon's own state
+//! directory.  It is durable before the work starts and goes when the work is done; whatever the
+//! next start finds here it undoes.  Only what *this* daemon began is ever listed, so records that
+//! another daemon or glance-api has in `saving` are left alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::model::ImageId;
+use crate::error::{Error, Result};
+
+/// What was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// A file being written in the mount: record and data are one, and go together.
+    Draft,
+    /// Data for a record that somebody made before: the record goes back to `queued`.
+    Upload,
+    /// The record is deleted; its data is being removed.
+    Removal,
+}
+
+/// One piece of work in progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The image.
+    pub id: ImageId,
+    /// What was under way; `None` if the entry was cut short by the crash, which means that
+    /// nothing had been done yet.
+    pub work: Option<Work>,
+}
+
+/// The directory of entries.
+pub struct Journal {
+    directory: PathBuf,
+}
+
+impl Journal {
+    /// Opens the journal in a directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be made.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory).map_err(Error::io("create", directory.display()))?;
+        Ok(Self { directory })
+    }
+
+    /// Notes the start of work; returns once that is on stable storage.
+    ///
+    /// # Errors
+    /// `Conflict` when work on this image is in progress already; `Io`.
+    pub fn begin(&self, id: ImageId, work: Work) -> Result<()> {
+        let path = self.path(id);
+        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(Error::Conflict(format!("Image {id} is being written already")));
+            }
+            opened => opened.map_err(Error::io("create", path.display()))?,
+        };
+        let text = serde_json::json!({ "work": work }).to_string();
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_data())
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(Error::io("write", path.display()))
+    }
+
+    /// Notes the end of work.  Not synced: an entry that survives a crash finds nothing to undo.
+    ///
+    /// # Errors
+    /// `Io`; an entry that is not there is fine.
+    pub fn end(&self, id: ImageId) -> Result<()> {
+        let path = self.path(id);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(Error::io("remove", path.display())),
+        }
+    }
+
+    /// What a previous run left unfinished.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let failed = |error| Error::io("read", self.directory.display())(error);
+        let mut entries = Vec::new();
+        for item in fs::read_dir(&self.directory).map_err(failed)? {
+            let item = item.map_err(failed)?;
+            let Some(id) = item.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue; // not one of ours
+            };
+            #[derive(Deserialize)]
+            struct Text {
+                work: Work,
+            }
+            let text = fs::read(item.path()).map_err(failed)?;
+            let work = serde_json::from_slice::<Text>(&text).ok().map(|text| text.work);
+            entries.push(Entry { id, work });
+        }
+        Ok(entries)
+    }
+
+    fn path(&self, id: ImageId) -> PathBuf {
+        self.directory.join(id.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_listed_until_it_ends_and_only_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path().join("journal")).unwrap();
+        let id = ImageId::random();
+        journal.begin(id, Work::Draft).unwrap();
+        assert!(matches!(journal.begin(id, Work::Upload), Err(Error::Conflict(_))));
+        assert_eq!(journal.entries().unwrap(), [Entry { id, work: Some(Work::Draft) }]);
+        journal.end(id).unwrap();
+        journal.end(id).unwrap();
+        assert_eq!(journal.entries().unwrap(), []);
+    }
+
+    #[test]
+    fn an_entry_cut_short_is_still_an_entry() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let id = ImageId::random();
+        fs::write(directory.path().join(id.as_str()), "{\"wo").unwrap();
+        fs::write(directory.path().join("README"), "not ours").unwrap();
+        assert_eq!(journal.entries().unwrap(), [Entry { id, work: None }]);
+    }
+}

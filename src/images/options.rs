@@ -1,0 +1,59 @@
+//! The options of Glance that the rules of images depend on, with Glance's names and defaults.
+
+use super::digest::HashAlgorithm;
+use super::format::FormatRules;
+
+/// What an operator can set about images.  Each field is the option of that name.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the largest image that is accepted.
+    pub image_size_cap: u64,
+    /// The secure hash computed of every image.
+    pub hashing_algorithm: HashAlgorithm,
+    /// How strictly data is held against its declared format (`[image_format]`).
+    pub format_rules: FormatRules,
+    /// Show where the data is as `direct_url`.
+    pub show_image_direct_url: bool,
+    /// Show where the data is as `locations`.
+    pub show_multiple_locations: bool,
+    /// Formats that `disk_format` may name.
+    pub disk_formats: Vec<String>,
+    /// Formats that `container_format` may name.
+    pub container_formats: Vec<String>,
+    /// Custom properties of one image at most; negative: no limit.
+    pub image_property_quota: i64,
+    /// Tags of one image at most; negative: no limit.
+    pub image_tag_quota: i64,
+    /// Images on a page when the client does not say.
+    pub limit_param_default: u64,
+    /// Images on a page at most.
+    pub api_limit_max: u64,
+    /// The stores by name, in the operator's order; empty when there is one store without a name.
+    pub enabled_backends: Vec<String>,
+    /// Import methods that answers announce.
+    pub enabled_import_methods: Vec<String>,
+    /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
+    pub max_uploads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let words = |text: &str| text.split(' ').map(String::from).collect();
+        Self {
+            image_size_cap: 1 << 40,
+            hashing_algorithm: HashAlgorithm::default(),
+            format_rules: FormatRules::default(),
+            show_image_direct_url: false,
+            show_multiple_locations: false,
+            disk_formats: words("ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop luks gpt"),
+            container_formats: words("ami ari aki bare ovf ova docker compressed"),
+            image_property_quota: 128,
+            image_tag_quota: 128,
+            limit_param_default: 25,
+            api_limit_max: 1000,
+            enabled_backends: Vec::new(),
+            enabled_import_methods: Vec::new(),
+            max_uploads: 1000,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Who may see and do what.  Glance's default rules, in one table.
+//!
+//! An image that an identity may not see does not exist for it: that is decided before any of
+//! these actions is asked about, and answered with `NotFound`.
+
+use crate::catalog::Catalog;
+use crate::catalog::model::{Image, Row, Status, Visibility};
+use crate::catalog::query::Viewer;
+use crate::error::{Error, Result};
+use crate::identity::RequestContext;
+
+/// Something that a policy allows or not.  The words are those of Glance's `policy.yaml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make a record.
+    AddImage,
+    /// Change a record.
+    ModifyImage,
+    /// Remove an image.
+    DeleteImage,
+    /// Show it to everybody.
+    PublicizeImage,
+    /// Let everybody use it who knows of it.
+    CommunitizeImage,
+    /// Write its data.
+    UploadImage,
+    /// Read its data.
+    DownloadImage,
+    /// Take its data out of use.
+    Deactivate,
+    /// Put its data back into use.
+    Reactivate,
+}
+
+/// Who is allowed an action.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Administrators only.
+    Admin,
+    /// Members of the owning project, and administrators.
+    Owner,
+    /// Members of any project that sees the image, and administrators.
+    Member,
+}
+
+impl Action {
+    fn rule(self) -> (&'static str, Rule) {
+        match self {
+            Self::AddImage => ("add_image", Rule::Owner),
+            Self::ModifyImage => ("modify_image", Rule::Owner),
+            Self::DeleteImage => ("delete_image", Rule::Owner),
+            Self::PublicizeImage => ("publicize_image", Rule::Admin),
+            Self::CommunitizeImage => ("communitize_image", Rule::Owner),
+            Self::UploadImage => ("upload_image", Rule::Owner),
+            Self::DownloadImage => ("download_image", Rule::Member),
+            Self::Deactivate => ("deactivate", Rule::Owner),
+            Self::Reactivate => ("reactivate", Rule::Owner),
+        }
+    }
+}
+
+/// Checks that `ctx` may do `action` to an image that it sees.
+///
+/// # Errors
+/// `Forbidden`, in Glance's words.
+pub fn check(ctx: &RequestContext, action: Action, image: &Image) -> Result<()> {
+    let (name, rule) = action.rule();
+    let allowed = ctx.admin
+        || match rule {
+            Rule::Admin => false,
+            Rule::Owner => owns(ctx, image.owner.as_ref()) && ctx.has_role("member"),
+            Rule::Member => ctx.has_role("member"),
+        };
+    if !allowed {
+        return Err(Error::Forbidden(format!("You are not authorized to complete {name} action.")));
+    }
+    if action == Action::DownloadImage && image.status == Status::Deactivated && !ctx.admin {
+        return Err(Error::Forbidden(
+            "The requested image has been deactivated. Image data download is forbidden."
+                .to_string(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether `ctx` may know of the image.
+///
+/// # Errors
+/// When the catalog cannot be asked about memberships.
+pub fn sees(ctx: &RequestContext, image: &Image, catalog: &dyn Catalog) -> Result<bool> {
+    if ctx.admin
+        || matches!(image.visibility, Visibility::Public | Visibility::Community)
+        || owns(ctx, image.owner.as_ref())
+    {
+        return Ok(true);
+    }
+    match &ctx.project {
+        Some(project) if image.visibility == Visibility::Shared => {
+            catalog.is_member(image.id, project)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether an image belongs into `ctx`'s listings unasked.  Glance: a community image of somebody
+/// else is found by those who know of it, and listed for nobody but its owner.
+pub fn lists(ctx: &RequestContext, row: &Row) -> bool {
+    !row.os_hidden
+        && (ctx.admin || row.visibility != Visibility::Community || owns(ctx, row.owner.as_ref()))
+}
+
+/// The view of the catalog that `ctx` has.
+pub fn viewer(ctx: &RequestContext) -> Viewer {
+    match &ctx.project {
+        project if ctx.admin => Viewer::Admin { project: project.clone() },
+        Some(project) => Viewer::Project(project.clone()),
+        None => Viewer::Nobody,
+    }
+}
+
+/// Whether the identity's project is the owner.
+pub fn owns(ctx: &RequestContext, owner: Option<&crate::identity::ProjectId>) -> bool {
+    owner.is_some() && ctx.project.as_ref() == owner
+}

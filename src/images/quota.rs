@@ -1,0 +1,30 @@
+//! Limits on what one image may have, in Glance's words.
+
+use super::Options;
+use crate::catalog::model::Image;
+use crate::error::{Error, Result};
+
+/// Checks the number of properties and tags.
+///
+/// # Errors
+/// `OverQuota`
+pub fn check(image: &Image, options: &Options) -> Result<()> {
+    within("properties", image.properties.len(), options.image_property_quota)?;
+    within("tags", image.tags.len(), options.image_tag_quota)
+}
+
+/// Whether a change leaves less of what is over its quota (Glance lets one shrink it).
+pub fn shrinks(old: &Image, new: &Image) -> bool {
+    new.properties.len() <= old.properties.len() && new.tags.len() <= old.tags.len()
+}
+
+/// A negative limit is none.
+fn within(what: &str, attempted: usize, limit: i64) -> Result<()> {
+    match usize::try_from(limit) {
+        Ok(limit) if attempted > limit => Err(Error::OverQuota(format!(
+            "The limit has been exceeded on the number of allowed image {what}. \
+             Attempted: {attempted}, Maximum: {limit}"
+        ))),
+        _ => Ok(()),
+    }
+}

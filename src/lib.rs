@@ -1,0 +1,30 @@
+//! glancefs: an OpenStack image catalog as a directory, and the Image API beside it.
+//!
+//! ```text
+//!                     main.rs → cli → daemon            the command line; puts the parts together
+//!                                 │
+//!       ┌─────────────────────────┼───────────────┐
+//!     fs                         api            admin   the faces: FUSE, HTTP, the admin socket
+//!       └─────────────────────────┼───────────────┘
+//!                               images                  what can be done to an image, and by whom
+//!                       ┌─────────┴────────┐
+//!                    catalog             store          records; bytes
+//!
+//!     below all: identity   config   telemetry   error
+//! ```
+//!
+//! An arrow only goes down; `fs` and `api` never import each other, `catalog` and `store` know
+//! nothing of each other but the id.
+
+pub mod admin;
+pub mod api;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod error;
+pub mod fs;
+pub mod identity;
+pub mod images;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,134 @@
+//! Stores: where the bytes of images live.
+//!
+//! Three small traits.  A [`Store`] creates, opens and deletes; an [`ImageWriter`] takes the bytes
+//! of one upload in any order; an [`ImageReader`] gives them back.  A store knows ids, URLs and
+//! bytes: nothing of the catalog, of identities, of what an image is for.
+//!
+//! Calls block; never call them from an async thread.
+
+pub mod file;
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::catalog::model::ImageId;
+use crate::error::Result;
+
+/// A span of bytes, end exclusive.
+pub type ByteRange = Range<u64>;
+
+/// Room in a store, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// All of it.
+    pub total: u64,
+    /// What can still be written.
+    pub available: u64,
+}
+
+/// A place that holds the data of many images.
+pub trait Store: Send + Sync {
+    /// The name that locations and `/v2/info/stores` give it.
+    fn name(&self) -> &str;
+
+    /// Its type, as `enabled_backends` spells it: `file`.
+    fn kind(&self) -> &'static str;
+
+    /// Whether a location's URL names something inside this store.
+    fn owns(&self, url: &str) -> bool;
+
+    /// Starts an image's data.  `size` is a hint: the final length if it is known.
+    ///
+    /// # Errors
+    /// `Conflict` when data of this id is there already; `StoreFull`, `StoreUnavailable`.
+    fn create(&self, id: ImageId, size: Option<u64>) -> Result<Box<dyn ImageWriter>>;
+
+    /// Opens finished data.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, or when the URL is not of this store.
+    fn open(&self, url: &str) -> Result<Arc<dyn ImageReader>>;
+
+    /// Removes finished data.  Readers that have it open go on where the store can do that.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `InUse` when clones depend on it.
+    fn delete(&self, url: &str) -> Result<()>;
+
+    /// Removes whatever an interrupted upload of this id left: partial data, or data that was
+    /// finished but never recorded.  Nothing to remove is fine.
+    fn discard(&self, id: ImageId) -> Result<()>;
+
+    /// Room.
+    fn capacity(&self) -> Result<Capacity>;
+
+    /// Bytes that the image really takes, when that is known without asking far away.
+    fn allocated(&self, url: &str) -> Option<u64>;
+}
+
+/// The data of one image that is being written.  Dropped without [`finish`](Self::finish), it is
+/// removed.
+pub trait ImageWriter: Send {
+    /// Writes all of `data` at `offset`, beyond the end if need be (a gap reads as zeros).
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<()>;
+
+    /// Reads back what was written; fewer bytes only at the end.
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Makes `range` read as zeros and frees its room if the store can; never changes the length.
+    fn punch(&mut self, range: ByteRange) -> Result<()>;
+
+    /// Cuts or extends (with zeros) to `length`.
+    fn set_len(&mut self, length: u64) -> Result<()>;
+
+    /// The length now.
+    fn len(&self) -> u64;
+
+    /// Whether nothing was written yet.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The parts of `range` that hold data, in order; everything between reads as zeros.
+    fn data_extents(&mut self, range: ByteRange) -> Result<Vec<ByteRange>>;
+
+    /// Copies up to `length` bytes from a finished image inside the store, if it can.  Returns how
+    /// many were copied: 0 only at the source's end.
+    ///
+    /// # Errors
+    /// `Unsupported` when this store cannot copy from that reader: copy the bytes instead.
+    fn copy_from(
+        &mut self,
+        source: &dyn ImageReader,
+        source_offset: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<u64>;
+
+    /// Puts what was written so far on stable storage.
+    fn sync(&mut self) -> Result<()>;
+
+    /// Completes the data under its final name, durably, and says where it is.
+    fn finish(self: Box<Self>) -> Result<String>;
+}
+
+/// Finished data, open for reading.  It never changes.
+pub trait ImageReader: Send + Sync {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// Reads at `offset` into `buffer`; fewer bytes only at the end.  An error is an error, never
+    /// a short read.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// The first byte at or after `offset` that holds data (`None`: only zeros follow).
+    fn next_data(&self, offset: u64) -> Result<Option<u64>>;
+
+    /// The first byte at or after `offset` that is in a hole; the end of the image counts as one.
+    fn next_hole(&self, offset: u64) -> Result<u64>;
+
+    /// A local file that holds just these bytes at the same offsets, if there is one: the kernel
+    /// may read it instead of asking us.
+    fn local_file(&self) -> Option<&File>;
+}

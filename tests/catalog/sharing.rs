@@ -1,0 +1,107 @@
+//! Several catalogs and threads on one file at the same time.
+
+use std::sync::Barrier;
+use std::thread;
+
+use glancefs::catalog::Catalog;
+use glancefs::catalog::model::{Image, ImageId, Status};
+use glancefs::catalog::sqlite::SqliteCatalog;
+
+use super::{Fixture, full_image};
+
+#[test]
+fn two_catalogs_on_one_file_see_each_others_changes() {
+    let fixture = Fixture::new();
+    let (one, two) = (&fixture.catalog, SqliteCatalog::open(&fixture.path).unwrap());
+    let image = full_image();
+    one.insert(&image).unwrap();
+    assert_eq!(two.get(image.id).unwrap().as_ref(), Some(&image));
+    let mut renamed = image.clone();
+    renamed.name = None;
+    assert!(two.save(&image, &renamed, Status::THERE).unwrap());
+    assert_eq!(one.get(image.id).unwrap(), Some(renamed));
+}
+
+#[test]
+fn the_change_counter_moves_for_others_changes_only() {
+    let fixture = Fixture::new();
+    let (one, two) = (&fixture.catalog, SqliteCatalog::open(&fixture.path).unwrap());
+    let counters = || (one.change_counter().unwrap(), two.change_counter().unwrap());
+    let start = counters();
+    let image = full_image();
+    one.insert(&image).unwrap();
+    let after_insert = counters();
+    assert_eq!(after_insert.0, start.0);
+    assert_ne!(after_insert.1, start.1);
+    one.get(image.id).unwrap();
+    two.get(image.id).unwrap();
+    assert!(!two.delete(image.id, &[Status::Queued]).unwrap());
+    assert_eq!(counters(), after_insert);
+    assert!(two.delete(image.id, Status::THERE).unwrap());
+    let after_delete = counters();
+    assert_ne!(after_delete.0, after_insert.0);
+    assert_eq!(after_delete.1, after_insert.1);
+    // A change by somebody else just before one of our own must not be lost in it.
+    fixture.raw().execute("UPDATE images SET min_ram = 1", []).unwrap();
+    one.insert(&full_image()).unwrap();
+    assert_ne!(counters().0, after_delete.0);
+}
+
+#[test]
+fn concurrent_writers_all_succeed() {
+    let fixture = Fixture::new();
+    let other = SqliteCatalog::open(&fixture.path).unwrap();
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let catalog = if worker % 2 == 0 { &fixture.catalog } else { &other };
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    let image = full_image();
+                    catalog.insert(&image).unwrap();
+                    let mut tagged = image.clone();
+                    tagged.tags.insert(format!("{worker}"));
+                    assert!(catalog.save(&image, &tagged, Status::THERE).unwrap());
+                    assert_eq!(catalog.get(image.id).unwrap(), Some(tagged));
+                }
+            });
+        }
+    });
+    assert_eq!(fixture.catalog.summary().unwrap().images, 80);
+}
+
+#[test]
+fn of_many_that_change_the_status_one_does() {
+    let fixture = Fixture::new();
+    let other = SqliteCatalog::open(&fixture.path).unwrap();
+    let queued = Image::new(ImageId::random(), None);
+    fixture.catalog.insert(&queued).unwrap();
+    let saving = Image { status: Status::Saving, ..queued.clone() };
+    let change =
+        |catalog: &SqliteCatalog| catalog.save(&queued, &saving, &[Status::Queued]).unwrap();
+    let winners = thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|at| if at % 2 == 0 { &fixture.catalog } else { &other })
+            .map(|catalog| scope.spawn(|| change(catalog)))
+            .collect();
+        workers.into_iter().map(|each| each.join().unwrap()).filter(|won| *won).count()
+    });
+    assert_eq!(winners, 1);
+}
+
+#[test]
+fn many_that_open_a_new_database_at_once_share_it() {
+    for _ in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new.sqlite");
+        let start = Barrier::new(6);
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    start.wait();
+                    SqliteCatalog::open(&path).unwrap().insert(&full_image()).unwrap();
+                });
+            }
+        });
+        assert_eq!(SqliteCatalog::open(&path).unwrap().summary().unwrap().images, 6);
+    }
+}

@@ -1,0 +1,30 @@
+//! Real programs of others: glance-api on the same database and store, the `openstack` client
+//! against our API, and a machine that boots from the mount.
+//!
+//! `scripts/test` installs them and says where they are.
+
+// Also outside of the test functions themselves a panic is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "interop/boot.rs"]
+mod boot;
+#[path = "interop/client.rs"]
+mod client;
+#[path = "interop/glance_api.rs"]
+mod glance_api;
+// Not every test binary needs all that the harness offers.
+#[allow(unused_imports)]
+mod harness;
+#[path = "interop/http.rs"]
+mod http;
+#[path = "interop/shared_catalog.rs"]
+mod shared_catalog;
+
+use std::path::PathBuf;
+
+/// A program in one of the Python environments that `scripts/test` makes.
+fn program(environment: &str, name: &str) -> PathBuf {
+    let directory = std::env::var_os(environment)
+        .unwrap_or_else(|| panic!("{environment} is not set: run this by scripts/test"));
+    PathBuf::from(directory).join("bin").join(name)
+}

@@ -1,0 +1,111 @@
+//! The real glance-api, on the database and the file store of a glancefs.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use crate::harness::Glancefs;
+use crate::http::ImageApi;
+use crate::program;
+
+const ENVIRONMENT: &str = "GLANCEFS_TEST_GLANCE";
+
+/// A running glance-api.
+pub struct GlanceApi {
+    child: Child,
+    log: PathBuf,
+    /// What it serves.
+    pub api: ImageApi,
+}
+
+impl GlanceApi {
+    /// Starts one beside a glancefs, which may run or not.
+    pub fn beside(glancefs: &Glancefs) -> Self {
+        let config = configure(glancefs);
+        let log = config.join("log");
+        let mut child = Command::new(program(ENVIRONMENT, "python"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/serve_glance.py"))
+            .env("OS_GLANCE_CONFIG_DIR", &config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        // It logs there, too; and it ends, and so does this, if it cannot start.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let address = lines.find(|line| line.starts_with("http://"));
+        // Read on, lest it wait for somebody who does.
+        thread::spawn(move || lines.for_each(drop));
+        let Some(address) = address else {
+            panic!("glance-api did not start: {}", fs::read_to_string(log).unwrap());
+        };
+        Self { child, log, api: ImageApi::at(&address) }
+    }
+}
+
+impl Drop for GlanceApi {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("--- what glance-api said ---\n{log}---");
+        }
+    }
+}
+
+/// Runs the real `glance-manage` on the database of a glancefs; returns what it prints.
+#[track_caller]
+pub fn glance_manage(glancefs: &Glancefs, arguments: &[&str]) -> String {
+    let config = configure(glancefs);
+    let done = Command::new(program(ENVIRONMENT, "glance-manage"))
+        .arg("--config-file")
+        .arg(config.join("glance-api.conf"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "glance-manage {arguments:?}: {stderr}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Writes a configuration that needs no Keystone; returns its directory.
+fn configure(glancefs: &Glancefs) -> PathBuf {
+    let directory = glancefs.directory().join("glance");
+    fs::create_dir_all(directory.join("staging")).unwrap();
+    fs::create_dir_all(glancefs.datadir()).unwrap();
+    let shown = |path: &Path| path.display().to_string();
+    let (state, own, data) =
+        (shown(&glancefs.state_dir()), shown(&directory), shown(&glancefs.datadir()));
+    // Without an identity Glance calls everybody an administrator, but one without roles: only the
+    // old rules let such a one do anything.
+    let text = format!(
+        "[DEFAULT]\n\
+         enabled_backends = file:file\n\
+         use_stderr = true\n\
+         enabled_import_methods = []\n\
+         worker_self_reference_url = http://127.0.0.1:1\n\
+         image_cache_dir = {own}/cache\n\
+         [database]\n\
+         connection = sqlite:///{state}/glance.sqlite\n\
+         [glance_store]\n\
+         default_backend = file\n\
+         [file]\n\
+         filesystem_store_datadir = {data}\n\
+         [os_glance_staging_store]\n\
+         filesystem_store_datadir = {own}/staging\n\
+         [os_glance_tasks_store]\n\
+         filesystem_store_datadir = {own}/tasks\n\
+         [oslo_policy]\n\
+         enforce_new_defaults = false\n\
+         enforce_scope = false\n\
+         [paste_deploy]\n\
+         config_file = {paste}\n",
+        paste = shown(&program(ENVIRONMENT, "../etc/glance/glance-api-paste.ini")),
+    );
+    fs::write(directory.join("glance-api.conf"), text).unwrap();
+    directory
+}

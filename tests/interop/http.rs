@@ -1,0 +1,90 @@
+//! An Image API as its clients see it, whoever serves it.
+
+use std::fs::File;
+use std::path::Path;
+
+use serde_json::Value;
+use ureq::Agent;
+
+use crate::harness::DEADLINE;
+
+/// A server of the Image API.
+pub struct ImageApi {
+    agent: Agent,
+    base: String,
+}
+
+impl ImageApi {
+    /// The one at this address (`http://HOST:PORT`).
+    pub fn at(address: &str) -> Self {
+        let agent = Agent::config_builder().timeout_global(Some(DEADLINE)).build().into();
+        Self { agent, base: format!("{address}/v2/images") }
+    }
+
+    /// Every image, in order of the ids.
+    pub fn list(&self) -> Vec<Value> {
+        let url = format!("{}?limit=1000", self.base);
+        let answer = self.agent.get(url).call();
+        let mut list: Value = answer.unwrap().body_mut().read_json().unwrap();
+        let mut images = list["images"].as_array_mut().expect("a list").split_off(0);
+        images.sort_by_key(|image| id_of(image).to_string());
+        images
+    }
+
+    /// The names of every image, in order.
+    pub fn names(&self) -> Vec<String> {
+        let names = self.list().into_iter().map(|image| image["name"].as_str().unwrap().into());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// One image.
+    pub fn show(&self, id: &str) -> Value {
+        let answer = self.agent.get(format!("{}/{id}", self.base)).call();
+        answer.unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// Makes an image with data; returns its id.
+    pub fn create(&self, fields: &Value, data: &Path) -> String {
+        let image: Value =
+            self.agent.post(&self.base).send_json(fields).unwrap().body_mut().read_json().unwrap();
+        let id = id_of(&image).to_string();
+        self.agent
+            .put(format!("{}/{id}/file", self.base))
+            .content_type("application/octet-stream")
+            .send(File::open(data).unwrap())
+            .unwrap();
+        id
+    }
+
+    /// Changes fields by a JSON patch.
+    pub fn patch(&self, id: &str, patch: &Value) {
+        self.agent
+            .patch(format!("{}/{id}", self.base))
+            .content_type("application/openstack-images-v2.1-json-patch")
+            .send(patch.to_string())
+            .unwrap();
+    }
+
+    /// Adds a tag.
+    pub fn tag(&self, id: &str, tag: &str) {
+        self.agent.put(format!("{}/{id}/tags/{tag}", self.base)).send_empty().unwrap();
+    }
+
+    /// Writes an image's data to a file.
+    pub fn download(&self, id: &str, to: &Path) {
+        let mut answer = self.agent.get(format!("{}/{id}/file", self.base)).call().unwrap();
+        let mut file = File::create(to).unwrap();
+        std::io::copy(&mut answer.body_mut().as_reader(), &mut file).unwrap();
+    }
+
+    /// Deletes an image.
+    pub fn delete(&self, id: &str) {
+        self.agent.delete(format!("{}/{id}", self.base)).call().unwrap();
+    }
+}
+
+fn id_of(image: &Value) -> &str {
+    image["id"].as_str().expect("an image has an id")
+}

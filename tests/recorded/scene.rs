@@ -1,0 +1,107 @@
+//! What was there before the recordings of an area began: images whose creation is not recorded.
+
+use serde_json::{Value, json};
+
+/// An image to create before an area is replayed.
+pub struct Prop {
+    pub area: &'static str,
+    pub id: &'static str,
+    pub actor: &'static str,
+    pub body: Value,
+    pub data: Option<&'static [u8]>,
+}
+
+/// The time that filters of the area `04` name: that of the image `LIST_MIDDLE`.
+pub const LIST_TIME: &str = "2026-11-21T00:38:18Z";
+pub const LIST_MIDDLE: &str = "f5b2fd06-942f-461a-8e52-0cb1b0b186e7";
+
+fn prop(area: &'static str, id: &'static str, name: &str, data: Option<&'static [u8]>) -> Prop {
+    let body = json!({"name": name, "disk_format": "raw", "container_format": "bare"});
+    Prop { area, id, actor: "demo", body, data }
+}
+
+impl Prop {
+    fn with(mut self, more: Value) -> Self {
+        self.body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self
+    }
+
+    fn listed(self, number: u64) -> Self {
+        let (format, distro) =
+            if self.data.is_some() { ("raw", "debian") } else { ("qcow2", "fedora") };
+        let tag = format!("t{number}");
+        self.with(json!({
+            "disk_format": format, "os_distro": distro, "min_ram": number, "tags": ["lt", tag],
+        }))
+    }
+}
+
+pub fn props() -> Vec<Prop> {
+    let hello: Option<&[u8]> = Some(b"hello world");
+    let mut community = prop("04", "8a0d1347-860a-44ac-b403-f136c7afccfb", "comm", hello)
+        .with(json!({"visibility": "community"}));
+    community.actor = "alt_demo";
+    let mut bare = prop("07", "b4ea6399-acdb-4723-b579-3b7240c9f9fe", "none", None);
+    bare.body = json!({"name": "none"});
+    vec![
+        prop("04", "b9decdf3-ea08-4353-8a86-5344d0db7ffb", "list0", Some(b"x")).listed(0),
+        prop("04", "344691cf-be85-43ad-8d82-8ff1076f7098", "list1", None).listed(1),
+        prop("04", "80287fcd-3257-4ba9-8ede-af1d67cdce08", "list2", Some(b"xxx")).listed(2),
+        prop("04", LIST_MIDDLE, "list0", None).listed(3),
+        prop("04", "e2a60389-302e-4ec8-a0c7-924a68badcbd", "list1", Some(b"xxxxx")).listed(4),
+        prop("04", "16b40e40-8d38-4b19-9c37-273d8d3c5e2b", "list2", None).listed(5),
+        community,
+        prop("04", "49706995-58fa-4a18-a18f-d476d249611c", "hidden", hello)
+            .with(json!({"os_hidden": true})),
+        prop("05", "3973044c-e6ef-4713-a12d-c26220a3b7d3", "show", hello)
+            .with(json!({"my": "v", "tags": ["a", "z"]})),
+        prop("06", "39d9c566-3b1d-42fb-ac6d-58d9a3f5d1ea", "x", None),
+        prop("06", "e8634f31-8ebf-45c2-ae1e-1cbee6c59946", "x", None),
+        prop("07", "301494fa-288f-47f0-b6dd-61437b13d0b3", "file", None),
+        bare,
+        prop("07", "4910971a-0b92-4e84-a5c3-c0ea71af62dc", "empty", None),
+        prop("07", "dc21fb9b-0981-44e0-9616-8745a4191561", "mismatch", None)
+            .with(json!({"disk_format": "qcow2"})),
+        prop("07", "de163144-9804-44ec-85a5-25bd3594c9ff", "tostore", None),
+        prop("07", "92932738-7831-46cd-b60c-e5385b69f768", "tobadstore", None),
+        prop("07", "a71563b6-6fac-4d7e-aef0-64adca1c3d48", "sized", None),
+        prop("07", "5b9f8b7c-b3bc-45b0-a8b0-f35594379cb4", "qcow2", None)
+            .with(json!({"disk_format": "qcow2"})),
+        prop("08", "bdedac8a-f638-4938-b0b9-9f7376d25ca4", "queued", None),
+        prop("17", "79bed922-778c-4f81-9165-70189118a42d", "loc3", None),
+    ]
+}
+
+/// The two bodies that the recordings uploaded, told apart by their length.
+pub fn upload(length: u64) -> Vec<u8> {
+    match length {
+        4096 => (0..=255).cycle().take(4096).collect(),
+        196_616 => empty_qcow2(),
+        other => panic!("no upload has {other} bytes"),
+    }
+}
+
+/// What `qemu-img create -f qcow2 x 4M` writes.
+fn empty_qcow2() -> Vec<u8> {
+    let mut image = vec![0; 196_616];
+    let header: &[(usize, &[u8])] = &[
+        (0, b"QFI\xfb\0\0\0\x03"),
+        (23, b"\x10\0\0\0\0\0\x40"),
+        (39, b"\x01\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\x01"),
+        (99, b"\x04\0\0\0\x70"),
+        (112, b"\x68\x03\xf8\x57\0\0\x01\x80\0\0dirty bit"),
+        (169, b"\x01corrupt bit"),
+        (217, b"\x02external data file"),
+        (265, b"\x03compression type"),
+        (313, b"\x04extended L2 entries"),
+        (360, b"\x01\0lazy refcounts"),
+        (408, b"\x02\0bitmaps"),
+        (456, b"\x02\x01raw external data"),
+        (65_541, b"\x02"),
+        (131_073, b"\x01\0\x01\0\x01\0\x01"),
+    ];
+    for (at, bytes) in header {
+        image[*at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    image
+}
