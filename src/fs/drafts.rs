@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 pub use desk::Desk;
 
+use super::errno::Errno;
 use super::inodes::Ino;
 use super::process::{self, Process};
 use super::view::Folder;
@@ -29,6 +30,10 @@ use crate::images::upload::Upload;
 
 /// Requests for one draft that may wait; the kernel sends fewer.
 const QUEUE: usize = 256;
+
+/// Bytes of one draft's writes that are answered before they are carried out, so that whoever
+/// writes and the store work at the same time.
+const RUN_AHEAD_BYTES: u64 = 8 << 20;
 
 /// How long a draft that its maker may reopen is held back after its last close.
 pub const HOLD: Duration = Duration::from_secs(1);
@@ -51,6 +56,8 @@ pub struct Draft {
     reopens: bool,
     state: Mutex<State>,
     length: AtomicU64,
+    /// Bytes of writes that were answered and are not carried out yet.
+    ahead: AtomicU64,
     jobs: SyncSender<Job>,
 }
 
@@ -66,6 +73,8 @@ pub struct State {
     /// The image that it takes the place of, once it is active (`-o replace`).
     pub replaces: Option<ImageId>,
     phase: Phase,
+    /// Why a write that was answered already, or a later one, was not carried out.
+    failed: Option<Errno>,
     /// Open handles that may write.
     writers: usize,
     /// The last one that let go of it was killed.
@@ -132,10 +141,12 @@ impl Drafts {
                 mtime: SystemTime::now(),
                 replaces: new.replaces,
                 phase: Phase::Writing,
+                failed: None,
                 writers: 0,
                 killed: false,
             }),
             length: AtomicU64::new(length),
+            ahead: AtomicU64::new(0),
             jobs,
         });
         let desk = Desk { upload: Some(upload), base, failure: None, published: None };
@@ -430,9 +441,47 @@ impl Draft {
         self.state.lock().phase != Phase::Ended
     }
 
-    /// Notes the length after a job has altered it.
-    pub fn set_shown_length(&self, length: u64) {
-        self.length.store(length, Ordering::Release);
+    /// Whether a write of `bytes` may be answered before it is carried out: while not too much
+    /// is, and all went well.  Must be followed by [`caught_up`](Self::caught_up).
+    pub fn may_run_ahead(&self, bytes: u64) -> bool {
+        let state = self.state.lock();
+        if state.phase != Phase::Writing || state.failed.is_some() {
+            return false;
+        }
+        let ahead = self.ahead.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if ahead > RUN_AHEAD_BYTES {
+            self.ahead.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        ahead <= RUN_AHEAD_BYTES
+    }
+
+    /// A write that had been answered is carried out.
+    pub fn caught_up(&self, bytes: u64) {
+        self.ahead.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Notes that data was lost.  The next call that can hear of it does.
+    pub fn note_failure(&self, errno: Errno) {
+        self.state.lock().failed.get_or_insert(errno);
+    }
+
+    /// Why data was lost, if it was.
+    pub fn failure(&self) -> Option<Errno> {
+        self.state.lock().failed
+    }
+
+    /// Notes that a write will reach this far.
+    pub fn extend_shown_length(&self, end: u64) {
+        self.length.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Notes the length after a job has altered it.  While writes run ahead, what is shown is where
+    /// they will end; nothing else alters the length meanwhile, since the kernel has one caller
+    /// at a time alter a file.
+    pub fn show_length(&self, length: u64) {
+        if self.ahead.load(Ordering::Acquire) == 0 {
+            self.length.store(length, Ordering::Release);
+        }
     }
 
     fn is_at(&self, folder: &Folder, name: &str) -> bool {

@@ -157,15 +157,29 @@ impl Filesystem {
         data: Bytes,
         answer: impl FnOnce(Answer<u32>) + Send + 'static,
     ) {
+        let draft = match self.handle(handle) {
+            Ok(Handle::Draft { draft, writes: true, .. }) => draft,
+            Ok(_) => return answer(Err(Errno::EBADF)),
+            Err(errno) => return answer(Err(errno)),
+        };
         let length = data.len() as u32;
-        self.on_handle(
-            handle,
-            None,
-            move |upload| upload.write_at(offset, data),
-            move |done| {
-                answer(done.map(|()| length));
-            },
-        );
+        let end = offset.saturating_add(length.into());
+        let change = move |upload: &mut Upload| upload.write_at(offset, data);
+        // What is past the cap must be refused at its byte; all else that can go wrong may be said
+        // by the next write, fsync or close, as for any file system that buffers.
+        let within = end <= self.images.options().image_size_cap;
+        let file = Arc::clone(&draft);
+        if !within || !draft.may_run_ahead(length.into()) {
+            return self.on_draft(&draft, None, change, move |done| {
+                answer(done.map(|()| {
+                    file.extend_shown_length(end);
+                    length
+                }));
+            });
+        }
+        self.on_draft(&draft, None, change, move |_| file.caught_up(length.into()));
+        draft.extend_shown_length(end);
+        answer(Ok(length));
     }
 
     /// Reserves room, makes a hole, or extends (`fallocate`).
@@ -243,8 +257,13 @@ impl Filesystem {
         match self.handle(handle) {
             Ok(Handle::Draft { draft, writes: true, opener }) if draft.is_open() => {
                 let last_error = Arc::clone(&self.last_error);
+                let file = Arc::clone(&draft);
                 self.drafts.close(&draft, tid, opener, move |done| {
-                    answer(done.map_err(|error| refuse(&last_error, &error)));
+                    let refused = |error| {
+                        let errno = refuse(&last_error, &error);
+                        file.failure().unwrap_or(errno)
+                    };
+                    answer(done.map_err(refused));
                 });
             }
             Ok(_) => answer(Ok(())),
@@ -291,17 +310,19 @@ impl Filesystem {
         let this = Arc::clone(draft);
         draft.run(move |desk| {
             let done = desk.upload(keep).and_then(|upload| {
-                let done = change(upload);
-                this.set_shown_length(upload.len());
-                done
+                change(upload)?;
+                this.show_length(upload.len());
+                Ok(())
             });
-            if let Err(error) = &done {
+            answer(done.map_err(|error| {
+                let errno = refuse(&last_error, &error);
                 // Past a limit nothing was written, but a file cut short there must not be sealed.
                 if !matches!(error, Error::Unsupported(_) | Error::Immutable(_)) {
-                    desk.fail(error);
+                    desk.fail(&error);
+                    this.note_failure(errno);
                 }
-            }
-            answer(done.map_err(|error| refuse(&last_error, &error)));
+                this.failure().unwrap_or(errno)
+            }));
         });
     }
 }
