@@ -16,7 +16,7 @@ pub struct OpenImage {
 }
 
 impl OpenImage {
-    /// What a directory needs of it, as [`Images::rows`] gives it for images that are still there.
+    /// What a directory needs of it, as [`super::Images::rows`] gives it for images that are still there.
     pub fn row(&self) -> Row {
         let image = &self.image;
         let text = |text: &String| text.as_str().into();
