@@ -29,6 +29,7 @@ mod router;
 mod schemas;
 mod serve;
 mod status;
+mod stores;
 mod tags;
 mod versions;
 mod wire;

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::adopt::{AdoptSettings, Place};
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::mount_options::{KNOWN, MountOptions};
 use crate::config::{Config, Listen, Overrides, default_state_dir};
 use crate::daemon::MountSettings;
 use crate::error::Result;
 use crate::identity::ProjectId;
-use crate::{admin, daemon, telemetry};
+use crate::{admin, adopt, daemon, telemetry};
 
 /// An OpenStack image catalog as a directory, and the Image API beside it.
 ///
@@ -45,6 +46,13 @@ enum Command {
     /// Make or upgrade the catalog's database, or say its version
     #[command(subcommand)]
     Db(DbCommand),
+    /// Make catalog records for image data that has none
+    ///
+    /// Looks into the stores for RBD images and image files that no record names, reads each to
+    /// find its hashes, size and format, and makes a record for it where it lies. Of a directory
+    /// that is no store, each file is copied into one. What a record names is never touched; what
+    /// looks like an upload that is not complete is left alone, and said.
+    Adopt(AdoptArgs),
     /// Say what the running glancefs is doing: mounts, uploads, stores
     Status(StatusArgs),
 }
@@ -104,6 +112,27 @@ enum DbCommand {
 }
 
 #[derive(Debug, Args)]
+struct AdoptArgs {
+    #[command(flatten)]
+    files: Files,
+    /// Look only into the store of this name (with --directory: copy to it) [default: all stores]
+    #[arg(long, value_name = "NAME")]
+    store: Option<String>,
+    /// Look only into the store that is this pool
+    #[arg(long, value_name = "POOL", conflicts_with_all = ["store", "directory"])]
+    pool: Option<String>,
+    /// Take the image files of DIR instead
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Say what would be adopted, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Give what is adopted to project ID [default: to nobody]
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct StatusArgs {
     /// Print the whole report as JSON
     #[arg(long)]
@@ -153,10 +182,27 @@ impl Command {
                 daemon::serve(arguments.files.load(listen, arguments.project, verbose)?)
             }
             Self::Db(command) => command.run(verbose),
+            Self::Adopt(arguments) => {
+                let place = arguments.place();
+                let AdoptArgs { files, project, dry_run, .. } = arguments;
+                let config = files.load(Listen::Off, project, verbose)?;
+                adopt::run(&AdoptSettings { config, place, dry_run })
+            }
             Self::Status(arguments) => {
                 let state_dir = arguments.state_dir.map_or_else(default_state_dir, Ok)?;
                 admin::status(&state_dir, arguments.json)
             }
+        }
+    }
+}
+
+impl AdoptArgs {
+    fn place(&self) -> Place {
+        match (&self.directory, &self.pool, &self.store) {
+            (Some(directory), _, store) => Place::Directory(directory.clone(), store.clone()),
+            (None, Some(pool), _) => Place::Pool(pool.clone()),
+            (None, None, Some(store)) => Place::Store(store.clone()),
+            (None, None, None) => Place::Everywhere,
         }
     }
 }

@@ -5,12 +5,12 @@
 //! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
 //! `-o` of the mount is in [`mount_options`].
 
-mod file_store;
 mod ineffective;
 pub mod ini;
 pub mod mount_options;
 pub mod options;
 mod reader;
+pub mod stores;
 
 use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -21,8 +21,8 @@ pub use reader::UnusedOption;
 
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
-use file_store::FileStore;
 use reader::{Reader, bad_value};
+use stores::{StoreSettings, Stores};
 
 /// Which digest `os_hash_value` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +82,11 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The SQLite database.  `[database] connection`; default `<state_dir>/glance.sqlite`.
     pub catalog: PathBuf,
-    /// The name of the file store: `file`, or what `enabled_backends` calls it.
-    pub store_name: String,
-    /// Where image files live.  `filesystem_store_datadir`; default `<state_dir>/images`.
-    pub datadir: PathBuf,
-    /// Mode of image files.  `filesystem_store_file_perm`; default 0640.
-    pub file_perm: u32,
-    /// Whether runs of zero bytes become holes.  `filesystem_thin_provisioning`; default false.
-    pub thin_provisioning: bool,
+    /// Where images live, the default store first; there is one at least.
+    pub stores: Vec<StoreSettings>,
+    /// The names of the stores, in the operator's order; empty without `enabled_backends`, where
+    /// stores have no names.
+    pub enabled_backends: Vec<String>,
     /// Where the API listens, `None` for no API.  `bind_host`, `bind_port`; default
     /// 127.0.0.1:9292.
     pub listen: Option<SocketAddr>,
@@ -148,16 +145,14 @@ impl Config {
     fn from_reader(mut reader: Reader, overrides: &Overrides) -> Result<Self> {
         let reader = &mut reader;
         let state_dir = state_dir(reader, overrides)?;
-        let store = FileStore::read(reader, &state_dir)?;
+        let stores = Stores::read(reader, &state_dir)?;
         let api_limit_max = count(reader, &options::API_LIMIT_MAX, 1)?;
         let project = reader.word(&options::MOUNT_PROJECT)?.map(ProjectId::new);
         let project = overrides.project.clone().or(project);
         let mut config = Self {
             catalog: catalog(reader, &state_dir)?,
-            store_name: store.name,
-            datadir: store.datadir,
-            file_perm: store.perm,
-            thin_provisioning: reader.boolean(&options::THIN)?,
+            stores: stores.stores,
+            enabled_backends: stores.enabled_backends,
             listen: listen(reader, overrides.listen)?,
             public_endpoint: reader
                 .word(&options::PUBLIC_ENDPOINT)?

@@ -4,6 +4,10 @@
 //! mountpoint) is tried before anything is shown; at the end, the faces stop taking work before
 //! what they stand on goes.
 
+mod stores;
+
+pub(crate) use stores::open_one as open_store;
+
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,9 +33,8 @@ use crate::fs::session::{self, Mount};
 use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
-use crate::images::{Images, Options};
+use crate::images::{Backend, Images, Options};
 use crate::store::Store;
-use crate::store::file::{FileStore, FileStoreOptions};
 
 /// How long uploads in progress may go on after the daemon was told to end.
 const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
@@ -97,25 +100,24 @@ pub fn serve(config: Config) -> Result<()> {
 }
 
 /// Everything below the faces, and the lock that keeps a second daemon out.
-struct House {
-    images: Arc<Images>,
+pub(crate) struct House {
+    pub(crate) images: Arc<Images>,
     /// Held until the process ends, however it ends.
     _lock: File,
 }
 
 impl House {
-    fn open(config: &Config) -> Result<Self> {
+    /// Opens everything.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting, with what to do about it.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
         config.create_state_dir()?;
         let lock = lock_state(config)?;
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&config.catalog)?);
-        let options = FileStoreOptions {
-            file_mode: config.file_perm,
-            thin_provisioning: config.thin_provisioning,
-        };
-        let store: Arc<dyn Store> =
-            Arc::new(FileStore::open(&*config.store_name, &config.datadir, options)?);
+        let stores = stores::open(config)?;
         let journal = Journal::open(config.state_dir.join("journal"))?;
-        let images = Images::new(catalog, vec![store], journal, image_options(config)?)?;
+        let images = Images::new(catalog, stores, journal, image_options(config)?)?;
         follow_others(Arc::clone(&images))?;
         Ok(Self { images, _lock: lock })
     }
@@ -127,6 +129,9 @@ impl House {
         mounts: Vec<MountReport>,
         api: Option<SocketAddr>,
     ) -> Result<AdminSocket> {
+        // Not before everything else is up: a process that ends while Ceph's library connects is
+        // aborted by it.
+        stores::look_at(self.images.stores())?;
         let images = Arc::clone(&self.images);
         let started_at = Timestamp::now().to_wire();
         let gather = move || StatusReport {
@@ -160,8 +165,17 @@ fn lock_state(config: &Config) -> Result<File> {
     }
 }
 
-fn image_options(config: &Config) -> Result<Options> {
+/// What the configuration says about images.
+///
+/// # Errors
+/// `Config`
+pub(crate) fn image_options(config: &Config) -> Result<Options> {
     let quota = |quota: Option<u32>| quota.map_or(-1, i64::from);
+    let backend = |name: &String| {
+        let store = config.stores.iter().find(|store| store.name == *name);
+        let description = store.and_then(|store| store.description.clone());
+        Backend { name: name.clone(), description }
+    };
     let format_rules =
         FormatRules { require_match: config.require_image_format_match, ..FormatRules::default() };
     Ok(Options {
@@ -176,7 +190,7 @@ fn image_options(config: &Config) -> Result<Options> {
         image_tag_quota: quota(config.image_tag_quota),
         limit_param_default: config.limit_param_default.into(),
         api_limit_max: config.api_limit_max.into(),
-        enabled_backends: Vec::new(),
+        enabled_backends: config.enabled_backends.iter().map(backend).collect(),
         enabled_import_methods: Vec::new(),
         max_uploads: config.max_uploads,
     })

@@ -8,9 +8,12 @@
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
 //! - `quota`: how much of it one image may have;
-//! - [`journal`]: work in progress, so that a crash leaves nothing behind;
+//! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
+//! - `removal`: the order in which an image goes;
+//! - [`adopt`]: records for data that has none;
 //! - [`changes`]: telling the faces that an image is no longer what they remember.
 
+pub mod adopt;
 pub mod changes;
 mod crash;
 pub mod digest;
@@ -22,16 +25,17 @@ pub mod options;
 pub mod policy;
 mod quota;
 mod recovery;
+mod removal;
 pub mod upload;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use open::OpenImage;
-pub use options::Options;
+pub use options::{Backend, Options};
 
 use crate::catalog::Catalog;
 use crate::catalog::model::{Image, ImageId, Row, Status, Timestamp, Visibility};
@@ -139,7 +143,10 @@ impl Images {
     /// `NotFound` when there is none that `ctx` may know of.
     pub fn get(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
         match self.catalog.get(id)? {
-            Some(image) if policy::sees(ctx, &image, &*self.catalog)? => Ok(image),
+            Some(mut image) if policy::sees(ctx, &image, &*self.catalog)? => {
+                self.name_stores(&mut image);
+                Ok(image)
+            }
             _ => Err(Error::no_image(id)),
         }
     }
@@ -149,7 +156,9 @@ impl Images {
     /// # Errors
     /// `Invalid` for a marker that is not there.
     pub fn list(&self, ctx: &RequestContext, query: ImageQuery) -> Result<Vec<Image>> {
-        self.catalog.list(&ImageQuery { viewer: policy::viewer(ctx), ..query })
+        let mut images = self.catalog.list(&ImageQuery { viewer: policy::viewer(ctx), ..query })?;
+        images.iter_mut().for_each(|image| self.name_stores(image));
+        Ok(images)
     }
 
     /// What a directory needs of each image that `ctx` may see; with `ids`, of those.
@@ -282,7 +291,8 @@ impl Images {
             return Err(refused(image.status));
         }
         self.check_upload_count()?;
-        self.journal.begin(id, Work::Upload)?;
+        let work = Work::Upload { store: store.name().to_owned() };
+        self.journal.begin(id, &work)?;
         crash::point(Step::Journaled);
         let mut saving = image.clone();
         saving.status = Status::Saving;
@@ -296,30 +306,37 @@ impl Images {
             }
         }
         crash::point(Step::Record);
-        Upload::start(Arc::clone(self), saving, Work::Upload, store, options.size)
+        Upload::start(Arc::clone(self), saving, work, store, options.size)
     }
 
-    /// Makes a record and starts writing its data, as one: the record goes if the data does not
-    /// become complete.  The disk format is found by looking at the data.
+    /// Makes a record and starts writing its data, to the default store unless one is named, as
+    /// one: the record goes if the data does not become complete.  The disk format is found by
+    /// looking at the data.
     ///
     /// # Errors
-    /// `Forbidden`, `OverQuota`; the store's errors.
-    pub fn begin_draft(self: &Arc<Self>, ctx: &RequestContext, name: &str) -> Result<Upload> {
+    /// `Forbidden`, `OverQuota`, `Invalid` for an unknown store; the store's errors.
+    pub fn begin_draft(
+        self: &Arc<Self>,
+        ctx: &RequestContext,
+        name: &str,
+        store: Option<&str>,
+    ) -> Result<Upload> {
+        let store = self.store_named(store)?;
         let mut image = Image::new(ImageId::random(), ctx.project.clone());
         image.status = Status::Saving;
         image.container_format = Some("bare".to_string());
         image.name = Some(name.to_string());
         self.check_new(ctx, &image)?;
         self.check_upload_count()?;
-        self.journal.begin(image.id, Work::Draft)?;
+        let work = Work::Draft { store: store.name().to_owned() };
+        self.journal.begin(image.id, &work)?;
         crash::point(Step::Journaled);
         if let Err(error) = self.catalog.insert(&image) {
             self.journal.end(image.id)?;
             return Err(error);
         }
         crash::point(Step::Record);
-        let store = Arc::clone(self.default_store());
-        Upload::start(Arc::clone(self), image, Work::Draft, store, None)
+        Upload::start(Arc::clone(self), image, work, store, None)
     }
 
     /// Opens an image's data for reading.
@@ -347,6 +364,31 @@ impl Images {
         self.store_of(url)?.allocated(url)
     }
 
+    /// Whether the default store answers without waiting for the network.
+    pub fn default_is_local(&self) -> bool {
+        self.default_store().is_local()
+    }
+
+    /// Whether an image at this location can be opened and read without waiting for the network.
+    pub fn is_local(&self, url: &str) -> bool {
+        self.store_of(url).is_none_or(|store| store.is_local())
+    }
+
+    /// How many clones depend on an image's data; `None` where its stores know no clones.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn children(&self, image: &Image) -> Result<Option<u64>> {
+        let mut total = None;
+        for location in image.locations.iter().filter(|location| location.status == "active") {
+            let Some(store) = self.store_of(&location.url) else { continue };
+            if let Some(children) = store.children(&location.url)? {
+                *total.get_or_insert(0) += children;
+            }
+        }
+        Ok(total)
+    }
+
     fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
         let id = image.id;
         let mut failure = None;
@@ -360,6 +402,21 @@ impl Images {
         let reason = failure.unwrap_or_else(|| "it has no location".to_string());
         warn!(image = %id, reason, "data cannot be opened");
         Err(Error::StoreUnavailable(format!("The data of image {id} cannot be opened")))
+    }
+
+    /// Names the stores of locations that were recorded when stores had no names, or others.
+    /// Glance: the same, when an image is looked at.
+    fn name_stores(&self, image: &mut Image) {
+        let backends = &self.options.enabled_backends;
+        if backends.is_empty() {
+            return;
+        }
+        for location in &mut image.locations {
+            let known = location.store().is_some_and(|s| backends.iter().any(|b| b.name == s));
+            if !known && let Some(store) = self.store_of(&location.url) {
+                location.metadata.insert("store".to_string(), store.name().into());
+            }
+        }
     }
 
     fn store_of(&self, url: &str) -> Option<&Arc<dyn Store>> {
@@ -457,31 +514,6 @@ impl Images {
             Ok(())
         })
         .map(drop)
-    }
-
-    /// Deletes the record, then the data; a crash in between is made good at the next start.
-    fn remove_with_data(&self, image: &Image) -> Result<bool> {
-        self.journal.begin(image.id, Work::Removal)?;
-        let deleted = self.catalog.delete(image.id, Status::THERE);
-        if !matches!(deleted, Ok(true)) {
-            self.journal.end(image.id)?;
-            return deleted;
-        }
-        crash::point(Step::RecordDeleted);
-        for location in &image.locations {
-            match self.store_of(&location.url).map(|store| store.delete(&location.url)) {
-                Some(Ok(()) | Err(Error::NotFound(_))) => {}
-                Some(Err(error)) => {
-                    // The record is gone: report, keep the journal entry, try at the next start.
-                    warn!(image = %image.id, %error, "data is not removed yet");
-                    return Ok(true);
-                }
-                None => info!(image = %image.id, url = location.url, "data in no store of ours"),
-            }
-        }
-        crash::point(Step::DataDeleted);
-        self.journal.end(image.id)?;
-        Ok(true)
     }
 }
 

@@ -1,7 +1,7 @@
 //! glancefs: an OpenStack image catalog as a directory, and the Image API beside it.
 //!
 //! ```text
-//!                     main.rs → cli → daemon            the command line; puts the parts together
+//!                     main.rs → cli → daemon, adopt     the command line; puts the parts together
 //!                                 │
 //!       ┌─────────────────────────┼───────────────┐
 //!     fs                         api            admin   the faces: FUSE, HTTP, the admin socket
@@ -17,6 +17,7 @@
 //! nothing of each other but the id.
 
 pub mod admin;
+pub mod adopt;
 pub mod api;
 pub mod catalog;
 pub mod cli;

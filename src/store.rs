@@ -7,6 +7,7 @@
 //! Calls block; never call them from an async thread.
 
 pub mod file;
+pub mod rbd;
 
 use std::fs::File;
 use std::ops::Range;
@@ -27,16 +28,33 @@ pub struct Capacity {
     pub available: u64,
 }
 
+/// Something that a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name in the store: an image's id, or what somebody else called it.
+    pub name: String,
+    /// The URL of its data; `None` for what is not finished, as far as the store can tell.
+    pub url: Option<String>,
+}
+
 /// A place that holds the data of many images.
 pub trait Store: Send + Sync {
     /// The name that locations and `/v2/info/stores` give it.
     fn name(&self) -> &str;
 
-    /// Its type, as `enabled_backends` spells it: `file`.
+    /// Its type, as `enabled_backends` spells it: `file` or `rbd`.
     fn kind(&self) -> &'static str;
 
     /// Whether a location's URL names something inside this store.
     fn owns(&self, url: &str) -> bool;
+
+    /// The name, inside this store, of what a location's URL means: two URLs that mean the same
+    /// give the same name.
+    fn name_in(&self, url: &str) -> Option<String>;
+
+    /// Whether calls reach no further than this machine's own disks, so that who must not wait may
+    /// make them.
+    fn is_local(&self) -> bool;
 
     /// Starts an image's data.  `size` is a hint: the final length if it is known.
     ///
@@ -49,6 +67,37 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// `NotFound` when there is none, or when the URL is not of this store.
     fn open(&self, url: &str) -> Result<Arc<dyn ImageReader>>;
+
+    /// Takes finished data out of offer, before it is deleted: from here on no clone of it can be
+    /// begun.  Doing it twice is fine.
+    ///
+    /// # Errors
+    /// `InUse` when clones depend on it, and nothing is changed; `NotFound` when there is none.
+    fn withdraw(&self, _url: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Offers finished data for cloning, whether or not it was withdrawn.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    fn offer(&self, _url: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// How many clones depend on finished data; `None` where there are no clones.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    fn children(&self, _url: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Everything that the store holds, in no particular order.
+    ///
+    /// # Errors
+    /// The store's.
+    fn list(&self) -> Result<Vec<Stored>>;
 
     /// Removes finished data.  Readers that have it open go on where the store can do that.
     ///

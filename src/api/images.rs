@@ -53,12 +53,13 @@ fn created(api: &Shared, headers: &HeaderMap, image: &Image, admin: bool) -> Res
     let options = api.images.options();
     let view = View { image, options, admin };
     let location = format!("{}{}", versions::url_of(headers, &api.settings), view.href());
+    let store_ids: Vec<_> = options.enabled_backends.iter().map(|store| &*store.name).collect();
     let mut response = wire::json(&view);
     *response.status_mut() = StatusCode::CREATED;
     for (name, value) in [
         (&header::LOCATION, location),
         (&IMPORT_METHODS, options.enabled_import_methods.join(",")),
-        (&STORE_IDS, options.enabled_backends.join(",")),
+        (&STORE_IDS, store_ids.join(",")),
     ] {
         // RFC 9110 has no use for an empty field.
         if let Some(value) = HeaderValue::try_from(value).ok().filter(|value| !value.is_empty()) {

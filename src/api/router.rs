@@ -19,7 +19,7 @@ use super::caller::Caller;
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, data, images, schemas, tags};
+use super::{Api, actions, data, images, schemas, stores, tags};
 use crate::catalog::model::ImageId;
 
 /// The state that handlers share.
@@ -43,6 +43,7 @@ impl Dispatcher {
             .merge(data::routes())
             .merge(actions::routes())
             .merge(tags::routes())
+            .merge(stores::routes())
             .merge(schemas::routes());
         let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
         Self { api, resources: TowerToHyperService::new(router) }

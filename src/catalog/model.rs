@@ -241,6 +241,12 @@ impl Location {
         Self { url: url.into(), metadata, status: "active".to_string() }
     }
 
+    /// An active location in a store that has no name.  Glance: without `enabled_backends`.
+    pub fn unnamed(url: impl Into<String>) -> Self {
+        let metadata = serde_json::Map::new();
+        Self { url: url.into(), metadata, status: "active".to_string() }
+    }
+
     /// The store's name, if the location says one.
     pub fn store(&self) -> Option<&str> {
         self.metadata.get("store")?.as_str()

@@ -61,7 +61,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
          graceful_shutdown_timeout hash_algorithm http_keepalive http_retries \
          image_cache_dir image_cache_driver image_cache_max_size image_cache_sqlite_db \
-         image_cache_stall_time instance_format instance_uuid_format key_file known_stores \
+         image_cache_stall_time instance_format instance_uuid_format key_file \
          location_strategy lock_path log-config log_color log_config log_config_append \
          log_date_format log_dir log_file log_format log_options log_rotate_interval \
          log_rotate_interval_type log_rotation_type logdir logfile \
@@ -78,7 +78,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          rabbit_notification_exchange rabbit_notification_topic rabbit_password rabbit_port \
          rabbit_retry_backoff rabbit_retry_max_backoff rabbit_use_ssl rabbit_userid \
          rabbit_virtual_host rate_limit_burst rate_limit_except_level rate_limit_interval \
-         rbd_store_ceph_conf rbd_store_chunk_size rbd_store_pool rbd_store_user \
+         \
          registry_client_ca_file registry_client_cert_file registry_client_insecure \
          registry_client_key_file registry_client_protocol registry_client_timeout \
          registry_host registry_port restore rpc_backend rpc_conn_pool_size \
@@ -88,7 +88,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          s3_store_secret_key scrub_pool_size scrub_time scrubber_datadir \
          secure_proxy_ssl_header send_identity_headers sheepdog_store_address \
          sheepdog_store_chunk_size sheepdog_store_port sql_connection_debug \
-         sql_engine_callback_lib sql_idle_timeout sql_max_retries sql_retry_interval stores \
+         sql_engine_callback_lib sql_idle_timeout sql_max_retries sql_retry_interval \
          swift_enable_snet swift_store_auth_address swift_store_auth_version \
          swift_store_config_file swift_store_container swift_store_create_container_on_put \
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
@@ -120,15 +120,15 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          default_swift_reference filesystem_store_chunk_size filesystem_store_metadata_file \
          filesystem_store_thread_pool_size filesystem_store_threadpool_threshold \
          filesystem_store_timeout http_proxy_information https_ca_certificates_file \
-         https_insecure rados_connect_timeout rbd_store_ceph_conf rbd_store_chunk_size \
-         rbd_store_pool rbd_store_user rbd_thin_provisioning rootwrap_config \
+         https_insecure \
+         rootwrap_config \
          s3_store_access_key s3_store_bucket s3_store_bucket_url_format s3_store_cacert \
          s3_store_create_bucket_on_put s3_store_enable_data_integrity_protection \
          s3_store_host s3_store_large_object_chunk_size s3_store_large_object_size \
          s3_store_region_name s3_store_request_checksum_calculation \
          s3_store_response_checksum_validation s3_store_secret_key s3_store_thread_pools \
          sheepdog_store_address sheepdog_store_chunk_size sheepdog_store_port \
-         store_capabilities_update_min_interval stores swift_buffer_on_upload \
+         store_capabilities_update_min_interval swift_buffer_on_upload \
          swift_store_admin_tenants swift_store_application_credential_id \
          swift_store_application_credential_secret swift_store_auth_address \
          swift_store_auth_insecure swift_store_auth_version swift_store_cacert \
@@ -168,7 +168,7 @@ mod tests {
     fn options_of_glance_old_and_new_are_known() {
         assert!(known_to_glance("DEFAULT", "workers"));
         assert!(known_to_glance("DEFAULT", "registry_host"));
-        assert!(known_to_glance("glance_store", "rbd_store_pool"));
+        assert!(known_to_glance("glance_store", "swift_store_user"));
         assert!(known_to_glance("keystone_authtoken", "whatever"));
         assert!(!known_to_glance("DEFAULT", "bind_hots"));
     }

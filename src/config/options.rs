@@ -87,15 +87,20 @@ options! {
     HASHING_ALGORITHM: ["DEFAULT"] "hashing_algorithm", "sha512",
         "Digest stored as os_hash_value: sha256, sha384 or sha512.";
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
-        "Stores as name:type, …; one of type file is used, each with a section of its own.";
+        "Stores as name:type, …, of type file or rbd, each with a section of its own.";
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",
         "The catalog: sqlite:////absolute/path.";
+    STORES: ["glance_store"] "stores"
+        old [("DEFAULT", "stores"), ("DEFAULT", "known_stores")], "",
+        "Without enabled_backends: which stores images are read from, besides the default one: file, rbd.";
     DEFAULT_STORE: ["glance_store"] "default_store" old [("DEFAULT", "default_store")], "file",
-        "Where new images go without enabled_backends: file.";
+        "Where new images go without enabled_backends: file or rbd.";
     DEFAULT_BACKEND: ["glance_store"] "default_backend", "",
-        "Which of enabled_backends new images go to.";
+        "Which of enabled_backends new images go to; empty: the first.";
+    STORE_DESCRIPTION: ["glance_store"] "store_description", "",
+        "In the section of one of enabled_backends: what it is, for people.";
     DATADIR: ["glance_store"] "filesystem_store_datadir"
         old [("DEFAULT", "filesystem_store_datadir")],
         "<images in the state directory>",
@@ -108,6 +113,21 @@ options! {
         "Mode of those files, in octal; 0: 640.";
     THIN: ["glance_store"] "filesystem_thin_provisioning", "false",
         "Also turn runs of zero bytes in uploads into holes.";
+    RBD_POOL: ["glance_store"] "rbd_store_pool" old [("DEFAULT", "rbd_store_pool")], "images",
+        "Pool of the RBD store: one RBD image for each image, named by its id, with a snapshot snap.";
+    RBD_USER: ["glance_store"] "rbd_store_user" old [("DEFAULT", "rbd_store_user")], "",
+        "Ceph user without client. before it; empty: admin.";
+    RBD_CONF: ["glance_store"] "rbd_store_ceph_conf" old [("DEFAULT", "rbd_store_ceph_conf")], "",
+        "Ceph's configuration file; empty: where Ceph looks by itself, as /etc/ceph/ceph.conf.";
+    RBD_CHUNK_SIZE: ["glance_store"] "rbd_store_chunk_size"
+        old [("DEFAULT", "rbd_store_chunk_size")], "8",
+        "Size of the objects of new RBD images, in MiB: a power of two, 32 at most.";
+    RBD_DATA_POOL: ["glance_store"] "rbd_store_data_pool", "",
+        "Pool for the data of new RBD images (an erasure-coded one, for example); empty: the same.";
+    RBD_THIN: ["glance_store"] "rbd_thin_provisioning", "false",
+        "Leave out runs of zero bytes in uploads.";
+    RADOS_TIMEOUT: ["glance_store"] "rados_connect_timeout", "-1",
+        "Seconds that Ceph may take for an operation; -1: as Ceph's configuration says, else 30; 0: 600.";
     DISK_FORMATS: ["image_format"] "disk_formats" old [("DEFAULT", "disk_formats")],
         "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop",
         "Values that disk_format may have.";

@@ -58,10 +58,7 @@ impl Reader {
     pub(super) fn text(&mut self, option: &ConfigOption) -> Result<Option<Found>> {
         let names: Vec<_> = option.names().collect();
         let found = self.first_of(&names)?;
-        Ok(found.or_else(|| {
-            let fixed = option.has_fixed_default() && !option.default.is_empty();
-            fixed.then(|| Found { text: option.default.to_owned(), place: None })
-        }))
+        Ok(found.or_else(|| default_of(option)))
     }
 
     /// The text of an option in a section that only this configuration has (a store's own).
@@ -70,7 +67,8 @@ impl Reader {
         section: &str,
         option: &ConfigOption,
     ) -> Result<Option<Found>> {
-        self.first_of(&[(&section.to_lowercase(), option.name)])
+        let found = self.first_of(&[(&section.to_lowercase(), option.name)])?;
+        Ok(found.or_else(|| default_of(option)))
     }
 
     fn first_of(&mut self, names: &[(&str, &str)]) -> Result<Option<Found>> {
@@ -174,6 +172,10 @@ impl Reader {
     /// A truth value, in oslo.config's spellings.
     pub(super) fn boolean(&mut self, option: &ConfigOption) -> Result<bool> {
         let found = self.text(option)?;
+        Self::as_boolean(option, found)
+    }
+
+    pub(super) fn as_boolean(option: &ConfigOption, found: Option<Found>) -> Result<bool> {
         let text = found.as_ref().map_or("", |found| found.text.trim());
         match text.to_lowercase().as_str() {
             "true" | "1" | "on" | "yes" => Ok(true),
@@ -189,6 +191,14 @@ impl Reader {
         range: RangeInclusive<i64>,
     ) -> Result<i64> {
         let found = self.text(option)?;
+        Self::as_integer(option, found, range)
+    }
+
+    pub(super) fn as_integer(
+        option: &ConfigOption,
+        found: Option<Found>,
+        range: RangeInclusive<i64>,
+    ) -> Result<i64> {
         let text = match found.as_ref().map(|found| found.text.trim()) {
             None | Some("") => option.default,
             Some(text) => text,
@@ -218,8 +228,11 @@ impl Reader {
 
     /// Text without white space around it; `None` when there is none or it is empty.
     pub(super) fn word(&mut self, option: &ConfigOption) -> Result<Option<String>> {
-        let found = self.text(option)?;
-        Ok(found.map(|found| found.text.trim().to_owned()).filter(|text| !text.is_empty()))
+        Ok(Self::as_word(self.text(option)?))
+    }
+
+    pub(super) fn as_word(found: Option<Found>) -> Option<String> {
+        found.map(|found| found.text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// What is in the files and was never asked for, each option once, in the order of the files.
@@ -239,6 +252,11 @@ impl Reader {
         }
         unused
     }
+}
+
+fn default_of(option: &ConfigOption) -> Option<Found> {
+    let fixed = option.has_fixed_default() && !option.default.is_empty();
+    fixed.then(|| Found { text: option.default.to_owned(), place: None })
 }
 
 /// The winning assignment: the last file that has any of the names; in it the first of the names

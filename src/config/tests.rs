@@ -12,6 +12,25 @@ fn load(text: &str) -> Result<Config> {
     load_with(text, Overrides::default())
 }
 
+/// The one file store of a configuration.
+fn file_store(config: &Config) -> &stores::FileSettings {
+    match &config.stores[..] {
+        [StoreSettings { kind: stores::StoreKind::File(file), .. }] => file,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rbd_store(store: &StoreSettings) -> &stores::RbdSettings {
+    match &store.kind {
+        stores::StoreKind::Rbd(rbd) => rbd,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(config: &Config) -> Vec<&str> {
+    config.stores.iter().map(|store| store.name.as_str()).collect()
+}
+
 fn failure(text: &str) -> String {
     load(text).unwrap_err().to_string()
 }
@@ -20,9 +39,9 @@ fn failure(text: &str) -> String {
 fn nothing_at_all_means_sqlite_files_and_loopback() {
     let config = load("").unwrap();
     assert_eq!(config.catalog, Path::new("/state/glance.sqlite"));
-    assert_eq!(config.datadir, Path::new("/state/images"));
+    assert_eq!(file_store(&config).datadir, Path::new("/state/images"));
     assert_eq!(config.listen.unwrap().to_string(), "127.0.0.1:9292");
-    assert_eq!(config.file_perm, 0o640);
+    assert_eq!(file_store(&config).perm, 0o640);
     assert_eq!(config.image_size_cap, 1 << 40);
     assert_eq!(config.image_property_quota, Some(128));
     assert_eq!((config.limit_param_default, config.api_limit_max), (25, 1000));
@@ -41,7 +60,7 @@ fn a_file_of_2014_is_understood() {
     )
     .unwrap();
     assert_eq!(config.catalog, Path::new("/var/lib/glance/glance.sqlite"));
-    assert_eq!(config.datadir.as_os_str(), "/var/lib/glance/images");
+    assert_eq!(file_store(&config).datadir.as_os_str(), "/var/lib/glance/images");
     let unused: Vec<_> = config.unused.iter().map(|u| u.name.as_str()).collect();
     assert_eq!(unused, ["verbose", "registry_host", "workers"]);
     assert!(config.unused.iter().all(|u| u.known_to_glance));
@@ -98,7 +117,7 @@ fn the_command_line_wins() {
     };
     let text = "[DEFAULT]\nbind_port = 2\n[glancefs]\nstate_dir = /theirs\nmount_project = q\n";
     let config = load_with(text, overrides).unwrap();
-    assert_eq!(config.datadir, Path::new("/mine/images"));
+    assert_eq!(file_store(&config).datadir, Path::new("/mine/images"));
     assert_eq!(config.listen.unwrap().port(), 1);
     assert_eq!(config.project, Some(ProjectId::new("p")));
     assert!(config.debug && !config.identity().admin);
@@ -106,29 +125,105 @@ fn the_command_line_wins() {
 }
 
 #[test]
-fn a_store_of_type_file_may_have_its_own_section() {
+fn backends_have_names_and_sections_of_their_own() {
     let config = load(
-        "[DEFAULT]\nenabled_backends = fast:file, web:http\n\
+        "[DEFAULT]\nenabled_backends = slow:file, web:http, fast:file, Ceph:rbd\n\
          [glance_store]\ndefault_backend = fast\nfilesystem_store_datadir = /wrong\n\
-         [fast]\nfilesystem_store_datadir = /fast\nfilesystem_store_file_perm = 600\n",
+         rbd_store_pool = wrong\n\
+         [fast]\nfilesystem_store_datadir = /fast\nfilesystem_store_file_perm = 600\n\
+         filesystem_thin_provisioning = true\nstore_description = Quick one\n\
+         [ceph]\nrbd_store_user = glance\nrados_connect_timeout = 0\n",
     )
     .unwrap();
-    assert_eq!((config.store_name.as_str(), config.file_perm), ("fast", 0o600));
-    assert_eq!(config.datadir, Path::new("/fast"));
-    assert!(config.notes[0].contains("only fast is used"));
+    assert_eq!(names(&config), ["fast", "slow", "Ceph"], "the default one is first");
+    assert_eq!(config.enabled_backends, ["slow", "fast", "Ceph"]);
+    assert_eq!(config.stores[0].description.as_deref(), Some("Quick one"));
+    let fast =
+        stores::FileSettings { datadir: "/fast".into(), perm: 0o600, thin_provisioning: true };
+    assert_eq!(config.stores[0].kind, stores::StoreKind::File(fast));
+    let slow = stores::FileSettings {
+        datadir: "/state/images/slow".into(),
+        perm: 0o640,
+        thin_provisioning: false,
+    };
+    assert_eq!(config.stores[1].kind, stores::StoreKind::File(slow));
+    let rbd = rbd_store(&config.stores[2]);
+    assert_eq!((rbd.pool.as_str(), rbd.user.as_deref()), ("images", Some("glance")));
+    assert_eq!(rbd.connect_timeout, Some(std::time::Duration::ZERO));
+    assert!(config.notes[0].contains("web:http"), "{:?}", config.notes);
+}
+
+#[test]
+fn backends_that_cannot_be_are_refused() {
+    let with = |backends: &str| failure(&format!("[DEFAULT]\nenabled_backends = {backends}\n"));
+    assert!(with("web:http, old:swift").contains("file and rbd"));
+    assert!(with("a:file, a:rbd").contains("twice"));
+    let default = "[DEFAULT]\nenabled_backends = a:file\n[glance_store]\ndefault_backend = b\n";
+    assert!(failure(default).contains("default_backend"));
+    let same = "[DEFAULT]\nenabled_backends = a:file, b:file\n\
+                [a]\nfilesystem_store_datadir = /x\n[b]\nfilesystem_store_datadir = /x/\n";
+    assert!(failure(same).contains("same place"));
+}
+
+#[test]
+fn rbd_in_the_spellings_of_2013_and_of_today() {
+    // As published instructions have them.
+    let old = "[DEFAULT]\ndefault_store = rbd\nrbd_store_user = olimpo\n\
+               rbd_store_ceph_conf = /etc/ceph/ceph.conf\nrbd_store_pool = datastore\n";
+    let new = "[glance_store]\nstores = rbd\nrbd_store_pool = datastore\n\
+               rbd_store_user = olimpo\nrbd_store_ceph_conf = /etc/ceph/ceph.conf\n\
+               rbd_store_chunk_size = 8\n";
+    for text in [old, new] {
+        let config = load(text).unwrap();
+        assert_eq!((names(&config), config.enabled_backends.len()), (vec!["rbd"], 0));
+        let expected = stores::RbdSettings {
+            conf: Some("/etc/ceph/ceph.conf".into()),
+            user: Some("olimpo".into()),
+            pool: "datastore".into(),
+            chunk_mib: 8,
+            data_pool: None,
+            connect_timeout: None,
+            thin_provisioning: false,
+        };
+        assert_eq!(rbd_store(&config.stores[0]), &expected);
+        assert!(config.notes.is_empty() && config.unused.is_empty(), "{:?}", config.unused);
+    }
+}
+
+#[test]
+fn stores_may_be_named_by_their_classes_and_unknown_ones_are_left_out() {
+    let config = load(
+        "[DEFAULT]\ndefault_store = rbd\nknown_stores = glance.store.filesystem.Store, \
+         glance.store.swift.Store, glance.store.rbd.Store\n",
+    )
+    .unwrap();
+    assert_eq!(names(&config), ["rbd", "file"]);
+    let both = "[glance_store]\nstores = file,http,rbd\n";
+    assert_eq!(names(&load(both).unwrap()), ["file", "rbd"]);
+    assert_eq!(names(&load("[glance_store]\nstores = file,http\n").unwrap()), ["file"]);
 }
 
 #[test]
 fn other_stores_are_refused_by_name() {
-    let message = failure("[DEFAULT]\ndefault_store = rbd\n");
+    let message = failure("[DEFAULT]\ndefault_store = swift\n");
     assert!(message.starts_with("glance-api.conf:2: "), "{message}");
-    assert!(failure("[DEFAULT]\nenabled_backends = c:rbd\n").contains("enabled_backends"));
+}
+
+#[test]
+fn objects_have_a_size_that_rbd_can_have() {
+    let with = |size: &str| {
+        load(&format!("[DEFAULT]\ndefault_store = rbd\nrbd_store_chunk_size = {size}\n"))
+    };
+    assert_eq!(rbd_store(&with("4").unwrap().stores[0]).chunk_mib, 4);
+    for wrong in ["0", "3", "64", "big"] {
+        assert!(with(wrong).unwrap_err().to_string().contains("rbd_store_chunk_size"), "{wrong}");
+    }
 }
 
 #[test]
 fn several_data_directories_are_refused_one_is_taken() {
     let one = "[glance_store]\nfilesystem_store_datadirs = /a/b:200\n";
-    assert_eq!(load(one).unwrap().datadir, Path::new("/a/b"));
+    assert_eq!(file_store(&load(one).unwrap()).datadir, Path::new("/a/b"));
     let many = "[glance_store]\nfilesystem_store_datadirs = /a:200,/b\n";
     assert!(failure(many).contains("filesystem_store_datadir"));
 }
@@ -136,8 +231,8 @@ fn several_data_directories_are_refused_one_is_taken() {
 #[test]
 fn file_modes_are_octal_and_must_let_the_owner_read() {
     let with = |perm: &str| load(&format!("[DEFAULT]\nfilesystem_store_file_perm = {perm}\n"));
-    assert_eq!(with("0").unwrap().file_perm, 0o640);
-    assert_eq!(with("644").unwrap().file_perm, 0o644);
+    assert_eq!(file_store(&with("0").unwrap()).perm, 0o640);
+    assert_eq!(file_store(&with("644").unwrap()).perm, 0o644);
     for wrong in ["9", "040", "1777", "-1"] {
         assert!(with(wrong).is_err(), "{wrong}");
     }

@@ -40,6 +40,12 @@ use crate::images::{Images, OpenImage};
 /// How long the kernel may answer for us.  Changes that we hear of are told to it at once.
 pub const TTL: Duration = Duration::from_secs(1);
 
+/// Changes at once.
+const WORKERS: usize = 4;
+
+/// Reads of distant images at once.
+const READERS: usize = 16;
+
 /// A number for an open file or directory.
 pub type HandleId = u64;
 
@@ -64,7 +70,10 @@ pub struct Filesystem {
     drafts: Arc<Drafts>,
     handles: RwLock<HashMap<HandleId, Handle>>,
     next_handle: AtomicU64,
+    /// For changes.
     workers: Workers,
+    /// For reading what is far away, so that a store that does not answer delays no change.
+    readers: Workers,
     kernel: OnceLock<KernelCache>,
     last_error: Arc<Mutex<String>>,
     this: Weak<Self>,
@@ -83,7 +92,8 @@ impl Filesystem {
     /// # Errors
     /// When its threads cannot be started.
     pub fn new(images: Arc<Images>, settings: Settings) -> Result<Arc<Self>> {
-        let workers = Workers::start()?;
+        let workers = Workers::start("fs-worker", WORKERS)?;
+        let readers = Workers::start("fs-reader", READERS)?;
         let filesystem = Arc::new_cyclic(|this: &Weak<Self>| {
             let owner = this.clone();
             let drafts = Drafts::new(move |outcome| {
@@ -98,6 +108,7 @@ impl Filesystem {
                 handles: RwLock::default(),
                 next_handle: AtomicU64::new(1),
                 workers,
+                readers,
                 kernel: OnceLock::new(),
                 last_error: Arc::default(),
                 this: this.clone(),

@@ -20,7 +20,7 @@ use passthrough::Passthrough;
 
 use super::attributes::{Attributes, Kind};
 use super::errno::Errno;
-use super::filesystem::{Answer, Change, Entry, FileTime, Filesystem, Opened};
+use super::filesystem::{Answer, Change, Entry, FileTime, Filesystem};
 use super::session::mark_own_thread;
 
 /// Bytes of one write request: the most that kernels allow without tuning.
@@ -35,13 +35,13 @@ const GENERATION: Generation = Generation(0);
 /// A [`Filesystem`] as fuser wants it.
 pub struct Fuse {
     filesystem: Arc<Filesystem>,
-    passthrough: Passthrough,
+    passthrough: Arc<Passthrough>,
 }
 
 impl Fuse {
     /// Wraps a file system.
     pub fn new(filesystem: Arc<Filesystem>) -> Self {
-        Self { filesystem, passthrough: Passthrough::default() }
+        Self { filesystem, passthrough: Arc::default() }
     }
 }
 
@@ -126,7 +126,7 @@ impl fuser::Filesystem for Fuse {
             .map_err(|_| io::Error::from_raw_os_error(libc::ENOSYS))?;
         let stacked = config.set_max_stack_depth(1).is_ok();
         let passthrough = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
-        *self.passthrough.enabled.get_mut() = stacked && passthrough;
+        self.passthrough.allow(stacked && passthrough);
         Ok(())
     }
 
@@ -237,22 +237,12 @@ impl fuser::Filesystem for Fuse {
             };
             return self.filesystem.open_for_writing(ino.0, flags.0, request.pid(), answer);
         }
-        let Opened { handle, image } = match self.filesystem.open_for_reading(ino.0, request.pid())
-        {
-            Ok(opened) => opened,
-            Err(errno) => return reply.error(errno.into()),
+        let passthrough = Arc::clone(&self.passthrough);
+        let answer = move |answer| match answer {
+            Ok(opened) => passthrough.answer(ino.0, opened, reply),
+            Err(errno) => reply.error(FuseErrno::from(errno)),
         };
-        // A draft changes while it is read; an image never does, so its pages may stay.
-        let Some(image) = image else {
-            return reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO);
-        };
-        match self.passthrough.register(ino.0, &image, &reply) {
-            Some(backing) => {
-                reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &backing);
-                self.passthrough.by_handle.lock().insert(handle, backing);
-            }
-            None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
-        }
+        self.filesystem.open_for_reading(ino.0, request.pid(), answer);
     }
 
     fn create(
@@ -436,7 +426,7 @@ impl fuser::Filesystem for Fuse {
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         mark_own_thread();
         const BLOCK: u32 = 4096;
-        match self.filesystem.room() {
+        self.filesystem.room(move |answer| match answer {
             Ok((capacity, files)) => {
                 let blocks = |bytes: u64| bytes / u64::from(BLOCK);
                 let free = blocks(capacity.available);
@@ -445,7 +435,7 @@ impl fuser::Filesystem for Fuse {
                 reply.statfs(blocks(capacity.total), free, free, all, left, BLOCK, 255, BLOCK);
             }
             Err(errno) => reply.error(errno.into()),
-        }
+        });
     }
 
     fn setxattr(
@@ -528,10 +518,15 @@ impl fuser::Filesystem for Fuse {
         else {
             return reply.error(FuseErrno::EINVAL);
         };
-        match self.filesystem.seek(handle.0, offset, whence == libc::SEEK_HOLE) {
-            Ok(found) => reply.offset(found as i64),
-            Err(errno) => reply.error(errno.into()),
-        }
+        self.filesystem.seek(
+            handle.0,
+            offset,
+            whence == libc::SEEK_HOLE,
+            move |answer| match answer {
+                Ok(found) => reply.offset(found as i64),
+                Err(errno) => reply.error(errno.into()),
+            },
+        );
     }
 
     fn copy_file_range(

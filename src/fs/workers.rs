@@ -1,5 +1,5 @@
 //! A few threads for what would make a FUSE loop wait: anything that writes to the catalog or
-//! removes data.
+//! removes data, and reading images that are not on this machine.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,8 +8,6 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-
-const THREADS: usize = 4;
 
 /// Jobs that may wait; past that, the FUSE loop that has another one waits.
 const QUEUE: usize = 1024;
@@ -22,17 +20,17 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the threads.
+    /// Starts so many threads of this name.
     ///
     /// # Errors
     /// When the system allows no more of them.
-    pub fn start() -> Result<Self> {
+    pub fn start(name: &str, threads: usize) -> Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             let queue = Arc::clone(&queue);
             thread::Builder::new()
-                .name("fs-worker".to_string())
+                .name(name.to_string())
                 .spawn(move || work(&queue))
                 .map_err(Error::io("start", "a thread of the mount"))?;
         }

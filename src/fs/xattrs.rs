@@ -11,6 +11,10 @@ pub const PREFIX: &str = "user.glance.";
 /// What a directory has to say: why the last call that failed did.
 pub const ERROR: &str = "user.glance.error";
 
+/// How many clones depend on the image's data, in stores that have clones.  Not listed: finding it
+/// out asks the store, and nobody can set it.
+pub const CHILDREN: &str = "user.glance.children";
+
 /// The field that an attribute's name stands for; `None` for a name that is none of ours.
 fn field(name: &str) -> Option<&str> {
     name.strip_prefix(PREFIX)

@@ -21,6 +21,8 @@ pub(super) enum Step {
     Finished,
     /// The record says `active`; the journal still lists the upload.
     Committed,
+    /// A removal: no clone can be made any more; record and data are there.
+    Withdrawn,
     /// A removal: the record is gone, the data is there.
     RecordDeleted,
     /// A removal: record and data are gone, the journal still lists it.
@@ -40,6 +42,7 @@ impl Step {
             Self::Sealed => "sealed",
             Self::Finished => "finished",
             Self::Committed => "committed",
+            Self::Withdrawn => "withdrawn",
             Self::RecordDeleted => "record-deleted",
             Self::DataDeleted => "data-deleted",
             Self::Discarded => "discarded",

@@ -15,15 +15,24 @@ use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
 
 /// What was under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "lowercase")]
 pub enum Work {
     /// A file being written in the mount: record and data are one, and go together.
-    Draft,
+    Draft {
+        /// The store that the data goes to.
+        store: String,
+    },
     /// Data for a record that somebody made before: the record goes back to `queued`.
-    Upload,
-    /// The record is deleted; its data is being removed.
-    Removal,
+    Upload {
+        /// The store that the data goes to.
+        store: String,
+    },
+    /// The record is being deleted, and then its data.
+    Removal {
+        /// Where the data is: the record does not say it any more.
+        urls: Vec<String>,
+    },
 }
 
 /// One piece of work in progress.
@@ -56,7 +65,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Conflict` when work on this image is in progress already; `Io`.
-    pub fn begin(&self, id: ImageId, work: Work) -> Result<()> {
+    pub fn begin(&self, id: ImageId, work: &Work) -> Result<()> {
         let path = self.path(id);
         let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -64,8 +73,11 @@ impl Journal {
             }
             opened => opened.map_err(Error::io("create", path.display()))?,
         };
-        let text = serde_json::json!({ "work": work }).to_string();
-        file.write_all(text.as_bytes())
+        let text = serde_json::to_vec(work).map_err(|error| Error::Io {
+            what: format!("write {}", path.display()),
+            source: error.into(),
+        })?;
+        file.write_all(&text)
             .and_then(|()| file.sync_data())
             .and_then(|()| File::open(&self.directory)?.sync_all())
             .map_err(Error::io("write", path.display()))
@@ -95,12 +107,8 @@ impl Journal {
             let Some(id) = item.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue; // not one of ours
             };
-            #[derive(Deserialize)]
-            struct Text {
-                work: Work,
-            }
             let text = fs::read(item.path()).map_err(failed)?;
-            let work = serde_json::from_slice::<Text>(&text).ok().map(|text| text.work);
+            let work = serde_json::from_slice(&text).ok();
             entries.push(Entry { id, work });
         }
         Ok(entries)
@@ -120,9 +128,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(directory.path().join("journal")).unwrap();
         let id = ImageId::random();
-        journal.begin(id, Work::Draft).unwrap();
-        assert!(matches!(journal.begin(id, Work::Upload), Err(Error::Conflict(_))));
-        assert_eq!(journal.entries().unwrap(), [Entry { id, work: Some(Work::Draft) }]);
+        let work = Work::Removal { urls: vec!["file:///a/b".into()] };
+        journal.begin(id, &work).unwrap();
+        let other = Work::Upload { store: "file".into() };
+        assert!(matches!(journal.begin(id, &other), Err(Error::Conflict(_))));
+        assert_eq!(journal.entries().unwrap(), [Entry { id, work: Some(work) }]);
         journal.end(id).unwrap();
         journal.end(id).unwrap();
         assert_eq!(journal.entries().unwrap(), []);

@@ -2,6 +2,17 @@
 
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
+use crate::catalog::model::Location;
+use crate::store::Store;
+
+/// A store that clients may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// `store_description`
+    pub description: Option<String>,
+}
 
 /// What an operator can set about images.  Each field is the option of that name.
 #[derive(Clone, Debug)]
@@ -28,12 +39,24 @@ pub struct Options {
     pub limit_param_default: u64,
     /// Images on a page at most.
     pub api_limit_max: u64,
-    /// The stores by name, in the operator's order; empty when there is one store without a name.
-    pub enabled_backends: Vec<String>,
+    /// The stores, in the operator's order; empty when stores have no names (`enabled_backends` is
+    /// not set).
+    pub enabled_backends: Vec<Backend>,
     /// Import methods that answers announce.
     pub enabled_import_methods: Vec<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
+}
+
+impl Options {
+    /// How a record names data in a store.
+    pub fn location(&self, url: &str, store: &dyn Store) -> Location {
+        if self.enabled_backends.is_empty() {
+            Location::unnamed(url)
+        } else {
+            Location::in_store(url, store.name())
+        }
+    }
 }
 
 impl Default for Options {

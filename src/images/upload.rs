@@ -22,7 +22,7 @@ use super::digest::{Digester, Digests};
 use super::format;
 use super::journal::Work;
 use super::{Images, OpenImage};
-use crate::catalog::model::{Image, ImageId, Location, Status, Timestamp};
+use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::{ByteRange, ImageWriter, Store};
 
@@ -61,6 +61,8 @@ pub struct Upload {
     work: Work,
     /// Published or undone: there is nothing left to undo.
     ended: bool,
+    /// Data was begun: what the store has under this id is ours.
+    holds_data: bool,
     store: Arc<dyn Store>,
     /// Taken when the data is finished or given up.
     writer: Option<Box<dyn ImageWriter>>,
@@ -104,6 +106,7 @@ impl Upload {
             recorded,
             work,
             ended: false,
+            holds_data: false,
             store,
             writer: None,
             hashing: Hashing::Prefix { digester, length: 0 },
@@ -117,6 +120,7 @@ impl Upload {
         // From here on, an error drops `upload`, which undoes what the caller prepared.
         let writer = upload.store.create(upload.recorded.id, expected_size)?;
         upload.writer = Some(writer);
+        upload.holds_data = true;
         Ok(upload)
     }
 
@@ -320,7 +324,7 @@ impl Upload {
         image.os_hash_algo = Some(digests.os_hash_algo);
         image.os_hash_value = Some(digests.os_hash_value);
         image.status = Status::Active;
-        image.locations.push(Location::in_store(url, self.store.name()));
+        image.locations.push(self.images.options().location(url, &*self.store));
         image.updated_at = Timestamp::now();
         if self.images.catalog.save(&self.recorded, image, &[Status::Saving])? {
             Ok(image.clone())
@@ -495,10 +499,13 @@ impl Drop for Upload {
         if self.ended {
             return;
         }
-        let (id, work) = (self.recorded.id, self.work);
+        let id = self.recorded.id;
         // The data first: while the record says `saving` nobody else may start.
         self.writer = None;
-        if let Err(error) = self.images.undo_record(id, work) {
+        // A store that could not remove it by itself is heard here.  Data that was there before us
+        // is somebody else's.
+        let discarded = if self.holds_data { self.store.discard(id) } else { Ok(()) };
+        if let Err(error) = self.images.undo_record(id, &self.work).and(discarded) {
             // The journal entry stays, so the next start tries again.
             warn!(image = %id, %error, "an unfinished upload could not be undone");
             self.images.uploads.lock().retain(|other| !Arc::ptr_eq(other, &self.progress));

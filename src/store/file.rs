@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Capacity, ImageReader, ImageWriter, Store};
+use super::{Capacity, ImageReader, ImageWriter, Store, Stored};
 use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
 use directory::Directory;
@@ -76,6 +76,16 @@ impl FileStore {
     }
 }
 
+/// Opens a file that is in no store, to be read as finished data is.
+///
+/// # Errors
+/// `StoreUnavailable` when it cannot be read.
+pub fn open_file(path: &Path) -> Result<Arc<dyn ImageReader>> {
+    let shown = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|error| store_error("open", &shown, &error))?;
+    Ok(Arc::new(FileReader::new(file, shown)?))
+}
+
 impl Store for FileStore {
     fn name(&self) -> &str {
         &self.name
@@ -89,6 +99,14 @@ impl Store for FileStore {
         self.directory.name_in_url(url).is_some()
     }
 
+    fn name_in(&self, url: &str) -> Option<String> {
+        self.directory.name_in_url(url).map(String::from)
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
     /// `size` is not used: an image may be thin, so that only writing shows whether it fits.
     fn create(&self, id: ImageId, _size: Option<u64>) -> Result<Box<dyn ImageWriter>> {
         let writer = FileWriter::create(Arc::clone(&self.directory), id, self.options)?;
@@ -99,6 +117,15 @@ impl Store for FileStore {
         let name = self.file_name(url)?;
         let file = self.directory.open_file(name)?.ok_or_else(|| no_data(url))?;
         Ok(Arc::new(FileReader::new(file, self.directory.path_of(name))?))
+    }
+
+    fn list(&self) -> Result<Vec<Stored>> {
+        let named = |name: String| {
+            let finished = !name.starts_with(UNFINISHED);
+            let url = finished.then(|| self.directory.url_of(&name));
+            Stored { name, url }
+        };
+        Ok(self.directory.files()?.into_iter().map(named).collect())
     }
 
     fn delete(&self, url: &str) -> Result<()> {

@@ -17,6 +17,19 @@ fn with_an_image_to_remove() -> Glancefs {
 }
 
 #[test]
+fn dying_before_the_record_is_deleted_leaves_the_image() {
+    let mut glancefs = with_an_image_to_remove();
+    let doomed = Doomed::start(&glancefs, "withdrawn");
+    glancefs.try_sh("rm $M/old.raw");
+    doomed.dies();
+    glancefs.start_again();
+    glancefs.assert_same("old.raw", "old.raw", "raw");
+    assert_eq!(names_in(&glancefs, "journal"), [""; 0]);
+    glancefs.sh("rm $M/old.raw");
+    assert_nothing_else(&glancefs);
+}
+
+#[test]
 fn dying_after_the_record_is_deleted_removes_the_data_at_the_next_start() {
     let mut glancefs = with_an_image_to_remove();
     let doomed = Doomed::start(&glancefs, "record-deleted");

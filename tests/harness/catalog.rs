@@ -6,7 +6,7 @@ use std::fs;
 use glancefs::catalog::model::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{DEADLINE, Glancefs};
+use super::{DEADLINE, Glancefs, Pool};
 
 /// An image's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,10 +102,19 @@ impl Glancefs {
     /// Adds an image as glance-api would; returns its id.
     pub fn glance_stores(&self, image: &Stored<'_>) -> String {
         let mut connection = self.database();
-        let transaction = connection.transaction().unwrap();
-        let id = insert(&transaction, image, &self.datadir().display().to_string());
+        let id = uuid::Uuid::new_v4().to_string();
         // The data comes first, so that nobody finds a record without it.
-        fs::write(self.datadir().join(&id), image.data).unwrap();
+        let file = match self.pool {
+            Some(_) => self.scratch().join(&id),
+            None => self.datadir().join(&id),
+        };
+        fs::write(&file, image.data).unwrap();
+        if let Some(pool) = &self.pool {
+            pool.put(&id, &file);
+            fs::remove_file(file).unwrap();
+        }
+        let transaction = connection.transaction().unwrap();
+        insert(&transaction, image, &id, &self.location(&id));
         transaction.commit().unwrap();
         id
     }
@@ -116,9 +125,26 @@ impl Glancefs {
         let transaction = connection.transaction().unwrap();
         for name in images {
             let image = Stored { name: &name, ..Stored::default() };
-            insert(&transaction, &image, &self.datadir().display().to_string());
+            let id = uuid::Uuid::new_v4().to_string();
+            insert(&transaction, &image, &id, &self.location(&id));
         }
         transaction.commit().unwrap();
+    }
+
+    /// The store and the URL of an image's data.
+    fn location(&self, id: &str) -> (&'static str, String) {
+        match &self.pool {
+            Some(pool) => ("rbd", pool.url(id)),
+            None => ("file", format!("file://{}", self.datadir().join(id).display())),
+        }
+    }
+
+    /// Removes an image's data behind the daemon's back.
+    pub fn lose(&self, id: &str) {
+        match &self.pool {
+            Some(pool) => pool.lose(id),
+            None => fs::remove_file(self.datadir().join(id)).unwrap(),
+        }
     }
 
     /// The image of this name is what the file in the scratch directory is: bytes, size, hashes
@@ -156,7 +182,8 @@ impl Glancefs {
         };
         let mut ids: Vec<_> = records.into_iter().map(|record| record.id).collect();
         ids.sort();
-        assert_eq!(listing("images"), ids);
+        let held = self.pool.as_ref().map_or_else(|| listing("images"), Pool::list);
+        assert_eq!(held, ids);
         assert_eq!(listing("journal"), [""; 0]);
     }
 }
@@ -190,8 +217,8 @@ fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn insert(connection: &Connection, image: &Stored<'_>, datadir: &str) -> String {
-    let (id, now) = (uuid::Uuid::new_v4().to_string(), glance_time());
+fn insert(connection: &Connection, image: &Stored<'_>, id: &str, location: &(&str, String)) {
+    let now = glance_time();
     connection
         .prepare_cached(
             "INSERT INTO images (id, name, size, status, created_at, updated_at, deleted, \
@@ -214,10 +241,9 @@ fn insert(connection: &Connection, image: &Stored<'_>, datadir: &str) -> String 
     connection
         .prepare_cached(
             "INSERT INTO image_locations (image_id, value, meta_data, status, created_at, \
-             updated_at, deleted) VALUES (?1, ?2, '{\"store\": \"file\"}', 'active', ?3, ?3, 0)",
+             updated_at, deleted) VALUES (?1, ?2, ?4, 'active', ?3, ?3, 0)",
         )
         .unwrap()
-        .execute(params![id, format!("file://{datadir}/{id}"), now])
+        .execute(params![id, location.1, now, format!("{{\"store\": \"{}\"}}", location.0)])
         .unwrap();
-    id
 }

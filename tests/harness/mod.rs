@@ -11,7 +11,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod catalog;
+mod cluster;
 mod command;
+mod pool;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -26,7 +28,11 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
 pub use catalog::{Stored, glance_time};
+#[allow(unused_imports)]
+pub use cluster::Cluster;
 pub use command::{Finished, Running};
+#[allow(unused_imports)]
+pub use pool::{Pool, skipped_on_rbd};
 
 /// How long anything may take that a test waits for.  Far more than it ever does.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -44,6 +50,8 @@ pub struct Start {
 /// A running `glancefs mount`.
 pub struct Glancefs {
     start: Start,
+    /// Where the images' data is, if it is in no directory.
+    pub pool: Option<Pool>,
     directory: Option<tempfile::TempDir>,
     child: Option<Child>,
     /// Where the API answers, if there is one.
@@ -81,6 +89,14 @@ impl Start {
         self
     }
 
+    /// With the images in this pool, if there is one.
+    fn in_pool(mut self, pool: Option<&Pool>) -> Self {
+        if let Some(pool) = pool {
+            self.config = Some(self.config.unwrap_or_default() + &pool.config());
+        }
+        self
+    }
+
     /// Mounts in a new directory, and waits until the mount answers.
     pub fn mount(self) -> Glancefs {
         let mut glancefs = self.prepare();
@@ -94,10 +110,12 @@ impl Start {
         for name in ["mount", "scratch"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        if let Some(text) = &self.config {
+        let pool = Pool::if_wanted();
+        let start = self.in_pool(pool.as_ref());
+        if let Some(text) = &start.config {
             fs::write(directory.path().join("glance-api.conf"), text).unwrap();
         }
-        Glancefs { start: self, directory: Some(directory), child: None, api: None }
+        Glancefs { start, pool, directory: Some(directory), child: None, api: None }
     }
 }
 
@@ -207,7 +225,13 @@ impl Glancefs {
     pub fn restart_with(&mut self, start: Start) {
         let status = self.terminate();
         assert!(status.success(), "{status}\n{}", self.log());
-        self.start = start;
+        self.start = start.in_pool(self.pool.as_ref());
+        self.start_again();
+    }
+
+    /// Starts the daemon so that it dies at a step of the core's.
+    pub fn doomed_at(&mut self, step: &str) {
+        self.start.environment.push(("GLANCEFS_CRASH_AT".to_string(), step.to_string()));
         self.start_again();
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::harness::{Glancefs, Start, Stored, eventually};
+use crate::harness::{Glancefs, Start, Stored, eventually, skipped_on_rbd};
 
 #[test]
 fn an_existing_image_can_be_neither_written_nor_truncated() {
@@ -72,6 +72,9 @@ fn a_read_only_mount_changes_nothing() {
 
 #[test]
 fn a_limit_on_the_daemons_file_sizes_is_an_error_of_the_write() {
+    if crate::harness::skipped_on_rbd("the limit is one of local files") {
+        return;
+    }
     let fs = Glancefs::mount();
     fs.sh("echo before >$M/before");
     fs.noise("more", 3_000_000);
@@ -110,6 +113,9 @@ except OSError as e: pass
 #[test]
 #[ignore = "mounts a tmpfs, which takes root"]
 fn a_full_store_is_said_and_leaves_nothing() {
+    if skipped_on_rbd("the store is a small tmpfs; for a full pool see tests/rbd") {
+        return;
+    }
     struct Unmount(PathBuf);
     impl Drop for Unmount {
         fn drop(&mut self) {

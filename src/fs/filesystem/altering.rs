@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tracing::warn;
+
 use super::{Answer, Entry, Filesystem};
 use crate::catalog::model::{Image, ImageId, Row, Visibility};
 use crate::error::{Error, Result};
@@ -213,12 +215,22 @@ impl Filesystem {
         let context = &self.settings.context;
         let value = names::decode(file_name);
         let edit = Edit::SetText { name: "name".to_string(), text: Some(value) };
+        let Some(old) = replaced.filter(|old| *old != id) else {
+            return self.images.update(context, id, &[edit]).map(drop);
+        };
+        let before = self.images.get(context, id)?.name;
         self.images.update(context, id, &[edit])?;
-        let Some(old) = replaced.filter(|old| *old != id) else { return Ok(()) };
         match self.images.delete(context, old) {
             // It went by itself: so it is not in the way.
-            Err(Error::NotFound(_)) => Ok(()),
-            deleted => deleted,
+            Ok(()) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => {
+                // The other one stays (it has clones, say), and so does this one's name.
+                let back = Edit::SetText { name: "name".to_string(), text: before };
+                if let Err(error) = self.images.update(context, id, &[back]) {
+                    warn!(image = %id, %error, "its name could not be given back");
+                }
+                Err(error)
+            }
         }
     }
 
@@ -281,6 +293,7 @@ impl Filesystem {
         }
         let images = Arc::clone(&self.images);
         match self.inodes.node(ino) {
+            Some(Node::Image(id)) if name == xattrs::CHILDREN => self.children(id, answer),
             Some(Node::Image(_)) => self.with_record(ino, move |image| {
                 let value = image.and_then(|image| {
                     xattrs::value(image, &name, images.options())
@@ -295,6 +308,18 @@ impl Filesystem {
             Some(_) => answer(Err(Errno::ENODATA)),
             None => answer(Err(Errno::ESTALE)),
         }
+    }
+
+    fn children(&self, id: ImageId, answer: impl FnOnce(Answer<Vec<u8>>) + Send + 'static) {
+        let images = Arc::clone(&self.images);
+        let context = self.settings.context.clone();
+        let last_error = Arc::clone(&self.last_error);
+        self.readers.run(move || {
+            let children = images.get(&context, id).and_then(|image| images.children(&image));
+            let children = children.map_err(|error| super::refuse(&last_error, &error));
+            let text = children.and_then(|count| count.ok_or(Errno::ENODATA));
+            answer(text.map(|count| count.to_string().into_bytes()));
+        });
     }
 
     /// The names of all extended attributes.

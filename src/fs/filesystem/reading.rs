@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::{Answer, Entry, Filesystem, Handle, HandleId, folder_of};
 use crate::catalog::model::ImageId;
 use crate::fs::attributes;
@@ -120,20 +122,33 @@ impl Filesystem {
         Ok(files)
     }
 
-    /// Opens a file for reading.
-    ///
-    /// # Errors
-    /// `EACCES` for a deactivated image; `EIO` when its data cannot be reached; `ESTALE` when it has
-    /// gone since its name was looked up.
-    pub fn open_for_reading(&self, ino: Ino, tid: u32) -> Answer<Opened> {
-        let Node::Image(id) = self.inodes.node(ino).ok_or(Errno::ESTALE)? else {
-            return Err(Errno::EISDIR);
+    /// Opens a file for reading: `EACCES` for a deactivated image; `EIO` when its data cannot be
+    /// reached; `ESTALE` when it has gone since its name was looked up.
+    pub fn open_for_reading(
+        &self,
+        ino: Ino,
+        tid: u32,
+        answer: impl FnOnce(Answer<Opened>) + Send + 'static,
+    ) {
+        let id = match self.inodes.node(ino) {
+            Some(Node::Image(id)) => id,
+            Some(_) => return answer(Err(Errno::EISDIR)),
+            None => return answer(Err(Errno::ESTALE)),
         };
         if let Some(draft) = self.open_draft(ino) {
             let opener = Process::of_thread(tid);
             let handle = self.keep(Handle::Draft { draft, writes: false, opener });
-            return Ok(Opened { handle, image: None });
+            return answer(Ok(Opened { handle, image: None }));
         }
+        let location = self.row(id).ok().and_then(|row| row.location);
+        if location.is_none_or(|url| self.images.is_local(&url)) {
+            return answer(self.open_image(id));
+        }
+        let Some(this) = self.this.upgrade() else { return };
+        self.readers.run(move || answer(this.open_image(id)));
+    }
+
+    fn open_image(&self, id: ImageId) -> Answer<Opened> {
         let open = self.images.open(&self.settings.context, id);
         let image = Arc::new(open.map_err(|error| self.refuse_open(id, error))?);
         let handle = self.keep(Handle::Image(Arc::clone(&image)));
@@ -162,12 +177,10 @@ impl Filesystem {
     ) {
         match self.handle(handle) {
             Ok(Handle::Image(image)) => {
-                let mut buffer = vec![0; size as usize];
-                let read = match &image.reader {
-                    Some(reader) => reader.read_at(offset, &mut buffer),
-                    None => Ok(0),
-                };
-                answer(read.map(|length| &buffer[..length]).map_err(|error| self.refuse(error)));
+                let last_error = Arc::clone(&self.last_error);
+                let distant = is_distant(&image);
+                let read = move || read_image(&image, offset, size, &last_error, answer);
+                if distant { self.readers.run(read) } else { read() }
             }
             Ok(Handle::Draft { draft, .. }) => self.read_draft(&draft, offset, size, answer),
             Ok(Handle::Directory(_)) => answer(Err(Errno::EISDIR)),
@@ -194,38 +207,48 @@ impl Filesystem {
         });
     }
 
-    /// Finds the next data (`SEEK_DATA`) or hole (`SEEK_HOLE`).
-    ///
-    /// # Errors
-    /// `ENXIO` past the end.
-    pub fn seek(&self, handle: HandleId, offset: u64, holes: bool) -> Answer<u64> {
-        match self.handle(handle)? {
-            Handle::Image(image) => {
-                let Some(reader) = &image.reader else { return Err(Errno::ENXIO) };
-                if offset >= reader.size() {
-                    return Err(Errno::ENXIO);
-                }
-                let found = if holes {
-                    reader.next_hole(offset).map(Some)
-                } else {
-                    reader.next_data(offset)
-                };
-                found.map_err(|error| self.refuse(error))?.ok_or(Errno::ENXIO)
+    /// Finds the next data (`SEEK_DATA`) or hole (`SEEK_HOLE`); `ENXIO` past the end.
+    pub fn seek(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        holes: bool,
+        answer: impl FnOnce(Answer<u64>) + Send + 'static,
+    ) {
+        match self.handle(handle) {
+            Ok(Handle::Image(image)) => {
+                let last_error = Arc::clone(&self.last_error);
+                let distant = is_distant(&image);
+                let seek = move || answer(seek_image(&image, offset, holes, &last_error));
+                if distant { self.readers.run(seek) } else { seek() }
             }
             // A draft's holes are not looked for: all of it counts as data.
-            Handle::Draft { draft, .. } if offset < draft.len() => {
-                Ok(if holes { draft.len() } else { offset })
+            Ok(Handle::Draft { draft, .. }) if offset < draft.len() => {
+                answer(Ok(if holes { draft.len() } else { offset }));
             }
-            Handle::Draft { .. } => Err(Errno::ENXIO),
-            Handle::Directory(_) => Err(Errno::EISDIR),
+            Ok(Handle::Draft { .. }) => answer(Err(Errno::ENXIO)),
+            Ok(Handle::Directory(_)) => answer(Err(Errno::EISDIR)),
+            Err(errno) => answer(Err(errno)),
         }
     }
 
-    /// Room in the store, and how many images there are.
-    ///
-    /// # Errors
-    /// The store's and the catalog's.
-    pub fn room(&self) -> Answer<(Capacity, u64)> {
+    /// Forgets the handle of an image.  Closing one that is far away may take its time.
+    pub(super) fn close_image(&self, image: Arc<OpenImage>) {
+        if is_distant(&image) {
+            self.readers.run(move || drop(image));
+        }
+    }
+
+    /// Room in the default store, and how many images there are.
+    pub fn room(&self, answer: impl FnOnce(Answer<(Capacity, u64)>) + Send + 'static) {
+        if self.images.default_is_local() {
+            return answer(self.room_now());
+        }
+        let Some(this) = self.this.upgrade() else { return };
+        self.readers.run(move || answer(this.room_now()));
+    }
+
+    fn room_now(&self) -> Answer<(Capacity, u64)> {
         let capacity = self.images.capacity().map_err(|error| self.refuse(error))?;
         let (files, _) = self.view.summary().map_err(|error| self.refuse(error))?;
         Ok((capacity, files))
@@ -235,4 +258,37 @@ impl Filesystem {
     pub fn release_directory(&self, handle: HandleId) {
         self.handles.write().remove(&handle);
     }
+}
+
+/// Whether reading an image may take longer than a FUSE loop can wait.
+fn is_distant(image: &OpenImage) -> bool {
+    image.reader.as_ref().is_some_and(|reader| reader.local_file().is_none())
+}
+
+fn read_image(
+    image: &OpenImage,
+    offset: u64,
+    size: u32,
+    last_error: &Mutex<String>,
+    answer: impl FnOnce(Answer<&[u8]>),
+) {
+    let mut buffer = vec![0; size as usize];
+    let read = match &image.reader {
+        Some(reader) => reader.read_at(offset, &mut buffer),
+        None => Ok(0),
+    };
+    let data = read.map(|length| buffer.get(..length).unwrap_or_default());
+    answer(data.map_err(|error| super::refuse(last_error, &error)));
+}
+
+fn seek_image(
+    image: &OpenImage,
+    offset: u64,
+    holes: bool,
+    last_error: &Mutex<String>,
+) -> Answer<u64> {
+    let reader = image.reader.as_ref().filter(|reader| offset < reader.size());
+    let reader = reader.ok_or(Errno::ENXIO)?;
+    let found = if holes { reader.next_hole(offset).map(Some) } else { reader.next_data(offset) };
+    found.map_err(|error| super::refuse(last_error, &error))?.ok_or(Errno::ENXIO)
 }

@@ -85,7 +85,7 @@ impl Filesystem {
             Some(old) => old.image.name.clone().unwrap_or_default(),
             None => names::decode(&name),
         };
-        let upload = self.images.begin_draft(&context, &image_name).map_err(refused)?;
+        let upload = self.images.begin_draft(&context, &image_name, None).map_err(refused)?;
         let new = NewDraft {
             ino: crate::fs::inodes::of_image(upload.id()),
             maker,
@@ -277,6 +277,10 @@ impl Filesystem {
         match closed {
             Some(Handle::Draft { draft, writes: true, .. }) => {
                 self.drafts.release(&draft, answer);
+            }
+            Some(Handle::Image(image)) => {
+                self.close_image(image);
+                answer();
             }
             _ => answer(),
         }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use fuser::{BackingId, ReplyOpen};
+use fuser::{BackingId, FileHandle, FopenFlags, ReplyOpen};
 use parking_lot::Mutex;
 use tracing::info;
 
+use crate::fs::filesystem::Opened;
 use crate::fs::inodes::Ino;
 use crate::images::OpenImage;
 
@@ -15,21 +16,37 @@ use crate::images::OpenImage;
 /// it open: a second one would be refused.
 #[derive(Default)]
 pub(super) struct Passthrough {
-    pub(super) enabled: AtomicBool,
+    enabled: AtomicBool,
     by_ino: Mutex<HashMap<Ino, Weak<BackingId>>>,
     pub(super) by_handle: Mutex<HashMap<u64, Arc<BackingId>>>,
 }
 
 impl Passthrough {
+    /// Says whether the kernel can do it at all.
+    pub(super) fn allow(&self, can: bool) {
+        self.enabled.store(can, Ordering::Relaxed);
+    }
+
+    /// Answers the opening of a file, and lets the kernel read it by itself where that is possible.
+    pub(super) fn answer(&self, ino: Ino, opened: Opened, reply: ReplyOpen) {
+        let Opened { handle, image } = opened;
+        // A draft changes while it is read; an image never does, so its pages may stay.
+        let Some(image) = image else {
+            return reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO);
+        };
+        match self.register(ino, &image, &reply) {
+            Some(backing) => {
+                self.by_handle.lock().insert(handle, Arc::clone(&backing));
+                reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &backing);
+            }
+            None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+        }
+    }
+
     /// Lets the kernel read the image's file itself, if it has one and the kernel can.
     ///
     /// Only ever for read-only opens: the kernel would open the file as the caller asked.
-    pub(super) fn register(
-        &self,
-        ino: Ino,
-        image: &OpenImage,
-        reply: &ReplyOpen,
-    ) -> Option<Arc<BackingId>> {
+    fn register(&self, ino: Ino, image: &OpenImage, reply: &ReplyOpen) -> Option<Arc<BackingId>> {
         let file = image.reader.as_ref()?.local_file()?;
         if !self.enabled.load(Ordering::Relaxed) {
             return None;

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, accessat, fchmod,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, accessat, fchmod,
     fstat, fstatvfs, fsync, linkat, openat, openat2, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
@@ -122,6 +122,21 @@ impl Directory {
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
         Ok(regular.then(|| FileStat { allocated: blocks.saturating_mul(STAT_BLOCK) }))
+    }
+
+    /// The names of all regular files that are images or were to become some.
+    pub(super) fn files(&self) -> Result<Vec<String>> {
+        let failed = |error: Errno| store_error("list", &self.path, &error.into());
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.descriptor).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let ours = is_image_name(name) || name.starts_with(UNFINISHED);
+            if ours && self.stat(name)?.is_some() {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// Removes a name; returns whether it was there.  Durable only after [`sync`](Self::sync).

@@ -1,0 +1,40 @@
+//! `/v2/info/stores`: the stores that an upload may name.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Map, Value};
+
+use super::caller::Caller;
+use super::router::{NoBody, Shared, resource};
+use super::status::Fault;
+use super::wire;
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new().route("/info/stores", resource("GET", get(list)))
+}
+
+async fn list(State(api): State<Shared>, _: Caller, _: NoBody) -> Result<Response, Fault> {
+    let backends = &api.images.options().enabled_backends;
+    if backends.is_empty() {
+        return Err(Fault::not_found("Multi backend is not supported at this site."));
+    }
+    let default = api.images.stores().first().map(|store| store.name());
+    let stores: Vec<Value> = backends
+        .iter()
+        .map(|backend| {
+            let mut store = Map::new();
+            store.insert("id".to_string(), backend.name.as_str().into());
+            if let Some(description) = &backend.description {
+                store.insert("description".to_string(), description.as_str().into());
+            }
+            if default == Some(backend.name.as_str()) {
+                // Glance: a text.
+                store.insert("default".to_string(), "true".into());
+            }
+            store.into()
+        })
+        .collect();
+    Ok(wire::json(&serde_json::json!({ "stores": stores })))
+}

@@ -1,0 +1,109 @@
+//! The one connection of a store: made when it is first needed, shared, and made anew when the
+//! cluster has shut this client out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::RbdOptions;
+use super::connection::{Configured, Connection};
+use super::errno::Errno;
+use super::library::Library;
+use crate::error::{Error, Result};
+
+/// How long those wait who find somebody connecting already.  Connecting itself is bounded, so
+/// this only guards against mistakes.
+const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(2000);
+
+enum State {
+    Idle,
+    Connecting,
+    Connected(Arc<Connection>),
+    /// The last attempt's error, for those who waited for it.
+    Failed(String),
+}
+
+/// A cluster and how to get there.
+pub(super) struct Cluster {
+    library: &'static Library,
+    options: RbdOptions,
+    configured: Configured,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Cluster {
+    /// Loads Ceph's libraries and reads its configuration; nothing is asked of the network.
+    ///
+    /// # Errors
+    /// `Config` when a library or the configuration is missing.
+    pub(super) fn new(options: RbdOptions) -> Result<Self> {
+        let library = Library::get()?;
+        let configured = Configured::read(library, &options)?;
+        let state = Mutex::new(State::Idle);
+        Ok(Self { library, options, configured, state, changed: Condvar::new() })
+    }
+
+    pub(super) fn options(&self) -> &RbdOptions {
+        &self.options
+    }
+
+    /// The cluster's id, when it is known without asking.
+    pub(super) fn known_fsid(&self) -> Option<String> {
+        match &*self.state.lock() {
+            State::Connected(connection) => Some(connection.fsid().to_owned()),
+            _ => self.configured.fsid.clone(),
+        }
+    }
+
+    /// The connection that is there, or a new one.
+    pub(super) fn connection(&self) -> Result<Arc<Connection>> {
+        if let Some(connection) = self.existing_or_turn()? {
+            return Ok(connection);
+        }
+        let outcome = Connection::new(self.library, &self.options).map(Arc::new);
+        *self.state.lock() = match &outcome {
+            Ok(connection) => State::Connected(Arc::clone(connection)),
+            Err(error) => State::Failed(error.to_string()),
+        };
+        self.changed.notify_all();
+        outcome
+    }
+
+    /// The connection, once it is there; `None` when it is the caller's turn to make it.
+    fn existing_or_turn(&self) -> Result<Option<Arc<Connection>>> {
+        let mut state = self.state.lock();
+        let mut waited = false;
+        loop {
+            match &*state {
+                State::Connected(connection) => return Ok(Some(Arc::clone(connection))),
+                State::Failed(reason) if waited => {
+                    return Err(Error::StoreUnavailable(reason.clone()));
+                }
+                State::Connecting => {
+                    if self.changed.wait_for(&mut state, WAIT_FOR_CONNECTION).timed_out() {
+                        return Err(Errno::TIMEDOUT.error("connect to", "Ceph"));
+                    }
+                    waited = true;
+                }
+                State::Idle | State::Failed(_) => {
+                    *state = State::Connecting;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Notes how something ended that was done by `connection`: one that is of no use any more is
+    /// not given to others.
+    pub(super) fn note(&self, connection: &Arc<Connection>, error: Errno) {
+        let mut state = self.state.lock();
+        if error.ends_connection()
+            && matches!(&*state, State::Connected(current) if Arc::ptr_eq(current, connection))
+        {
+            tracing::warn!(%error, "the Ceph cluster has ended the connection");
+            *state = State::Idle;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! glancefs on a real Ceph cluster, as its users are promised: what other programs of the cluster
+//! find there, what happens when a daemon or an image goes away, many images, sparse ones.
+//!
+//! Each test has a cluster of its own, which takes three seconds: most break it.  They need Ceph's
+//! packages (see `scripts/test`), and so are ignored unless asked for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a failed test")]
+
+#[path = "ceph/failures.rs"]
+mod failures;
+// Not every test binary needs all that the harness offers.
+#[allow(unused_imports)]
+mod harness;
+#[path = "ceph/listing.rs"]
+mod listing;
+#[path = "ceph/sparse.rs"]
+mod sparse;
+#[path = "ceph/uploads.rs"]
+mod uploads;
+
+use harness::{Cluster, Glancefs, Start};
+
+/// A mount on the pool `images`, as the user with the caps that Glance's documentation gives it.
+fn mount_on(cluster: &Cluster) -> Glancefs {
+    let config = format!(
+        "[glance_store]\nstores = rbd\ndefault_store = rbd\nrbd_store_user = glance\n\
+         rbd_store_ceph_conf = {}\nrados_connect_timeout = 3\nrbd_thin_provisioning = true\n",
+        cluster.conf().display()
+    );
+    Start::default().config(&config).with_api().mount()
+}
+
+/// What `rbd` prints, as the user of the store.
+fn rbd(cluster: &Cluster, arguments: &[&str]) -> String {
+    cluster.run("rbd", &[&["--id", "glance", "-p", "images"], arguments].concat())
+}
+
+/// The pool holds the data of the catalog's images, and nothing else.
+fn pool_is_the_catalog(cluster: &Cluster, glancefs: &Glancefs) -> bool {
+    let listed = rbd(cluster, &["ls"]);
+    let mut names: Vec<_> = listed.lines().map(str::to_owned).collect();
+    let mut ids: Vec<_> = glancefs.records().into_iter().map(|record| record.id).collect();
+    names.sort();
+    ids.sort();
+    names == ids
+}
