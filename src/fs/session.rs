@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ const LOOPS: usize = 4;
 
 /// Kernel read-ahead: what decides the speed of a stream when each request takes long.
 const READ_AHEAD_KIB: u32 = 4096;
+
+/// Orders to forget that may wait for the kernel.
+const ORDERS: usize = 4096;
 
 /// How long whoever changed something waits until the kernel has forgotten the old state.
 const FORGET_DEADLINE: Duration = Duration::from_secs(1);
@@ -54,14 +57,14 @@ pub enum Stale {
 /// What the kernel remembers of a mount.
 #[derive(Clone)]
 pub struct KernelCache {
-    orders: Sender<Order>,
+    orders: SyncSender<Order>,
 }
 
 type Order = (Vec<Stale>, SyncSender<()>);
 
 impl KernelCache {
     fn start(notifier: Notifier) -> Result<Self> {
-        let (orders, queue) = channel::<Order>();
+        let (orders, queue) = sync_channel::<Order>(ORDERS);
         thread::Builder::new()
             .name("kernel-cache".to_string())
             .spawn(move || {
@@ -83,7 +86,8 @@ impl KernelCache {
             return;
         }
         let (sender, done) = sync_channel(1);
-        if self.orders.send((stale, sender)).is_err() || OWN_THREAD.get() {
+        // Never waits for room: what is not ordered the kernel forgets by itself, within a second.
+        if self.orders.try_send((stale, sender)).is_err() || OWN_THREAD.get() {
             return;
         }
         if done.recv_timeout(FORGET_DEADLINE).is_err() {
