@@ -231,8 +231,12 @@ impl fuser::Filesystem for Fuse {
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         mark_own_thread();
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            let passthrough = Arc::clone(&self.passthrough);
             let answer = move |answer: Answer<u64>| match answer {
-                Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO),
+                Ok(handle) => {
+                    passthrough.note_writer(ino.0, handle);
+                    reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO);
+                }
                 Err(errno) => reply.error(errno.into()),
             };
             return self.filesystem.open_for_writing(ino.0, flags.0, request.pid(), answer);
@@ -256,14 +260,18 @@ impl fuser::Filesystem for Fuse {
         reply: ReplyCreate,
     ) {
         mark_own_thread();
+        let passthrough = Arc::clone(&self.passthrough);
         let answer = move |answer: Answer<(Entry, u64)>| match answer {
-            Ok((entry, handle)) => reply.created(
-                &entry.ttl,
-                &attr(&entry.attributes),
-                GENERATION,
-                FileHandle(handle),
-                FopenFlags::FOPEN_DIRECT_IO,
-            ),
+            Ok((entry, handle)) => {
+                passthrough.note_writer(entry.attributes.ino, handle);
+                reply.created(
+                    &entry.ttl,
+                    &attr(&entry.attributes),
+                    GENERATION,
+                    FileHandle(handle),
+                    FopenFlags::FOPEN_DIRECT_IO,
+                );
+            }
             Err(errno) => reply.error(errno.into()),
         };
         self.filesystem.create(parent.0, name, flags, request.pid(), answer);
@@ -325,7 +333,7 @@ impl fuser::Filesystem for Fuse {
         reply: ReplyEmpty,
     ) {
         mark_own_thread();
-        self.passthrough.by_handle.lock().remove(&handle.0);
+        self.passthrough.release(handle.0);
         self.filesystem.release(handle.0, move || reply.ok());
     }
 

@@ -130,6 +130,35 @@ fn with_the_option_a_name_never_goes_away() {
     fs.assert_only(&["a"]);
 }
 
+/// The kernel fails an opening that is answered otherwise than one of the same file before it.
+#[test]
+fn with_the_option_a_file_can_be_opened_at_the_moment_it_becomes_an_image() {
+    let fs = replacing();
+    fs.sh("echo 0 >$M/a");
+    let reader = "
+seen = 0
+while not os.path.exists('done'):
+    try:
+        f = os.open(M + '/a', os.O_RDONLY); assert os.read(f, 9); os.close(f); seen += 1
+    except OSError as e:
+        if e.errno != errno.ESTALE: raise  # replaced twice while it was opened
+assert seen > 100
+";
+    let readers: Vec<_> = (0..3).map(|_| fs.spawn_python(reader)).collect();
+    fs.python(
+        "
+for n in range(300):
+    with open(M + '/a', 'w') as f: f.write(str(n))
+open('done', 'w')
+",
+    );
+    for reader in readers {
+        let done = reader.wait();
+        assert!(done.ok(), "{done:?}");
+    }
+    fs.assert_only(&["a"]);
+}
+
 #[test]
 fn with_the_option_opening_without_writing_changes_nothing() {
     let fs = replacing();

@@ -135,16 +135,22 @@ impl Filesystem {
             Some(_) => return answer(Err(Errno::EISDIR)),
             None => return answer(Err(Errno::ESTALE)),
         };
+        let Some(this) = self.this.upgrade() else { return };
         if let Some(draft) = self.open_draft(ino) {
             let opener = Process::of_thread(tid);
-            let handle = self.keep(Handle::Draft { draft, writes: false, opener });
-            return answer(Ok(Opened { handle, image: None }));
+            // After what is under way: a draft that is being published is an image then.
+            return Arc::clone(&draft).run(move |_| {
+                if !draft.is_open() {
+                    return answer(this.open_image(id));
+                }
+                let handle = this.keep(Handle::Draft { draft, writes: false, opener });
+                answer(Ok(Opened { handle, image: None }));
+            });
         }
         let location = self.row(id).ok().and_then(|row| row.location);
         if location.is_none_or(|url| self.images.is_local(&url)) {
-            return answer(self.open_image(id));
+            return answer(this.open_image(id));
         }
-        let Some(this) = self.this.upgrade() else { return };
         self.readers.run(move || answer(this.open_image(id)));
     }
 
