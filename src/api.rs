@@ -20,6 +20,7 @@ mod bridge;
 mod caller;
 mod connection;
 mod data;
+mod download;
 mod fault;
 mod images;
 mod listing;
@@ -91,14 +92,14 @@ pub struct Api {
     images: Arc<Images>,
     identity: Identity,
     settings: Settings,
-    bridge: bridge::Bridge,
+    bridge: Arc<bridge::Bridge>,
     schemas: schemas::Schemas,
 }
 
 impl Api {
     /// Puts the face on `images`; `identity` says on whose behalf each request acts.
     pub fn new(images: Arc<Images>, identity: Identity, settings: Settings) -> Self {
-        let bridge = bridge::Bridge::new(&settings, Arc::clone(&images));
+        let bridge = Arc::new(bridge::Bridge::new(&settings, Arc::clone(&images)));
         let schemas = schemas::Schemas::new(images.options());
         Self { images, identity, settings, bridge, schemas }
     }

@@ -7,6 +7,7 @@
 
 mod ineffective;
 pub mod ini;
+mod memory;
 pub mod mount_options;
 pub mod options;
 mod reader;
@@ -125,6 +126,8 @@ pub struct Config {
     /// The project that the mount and the API act as, `None` for the operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
+    /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
+    pub block_cache_size: u64,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
     /// Options in the files that change nothing.
@@ -174,6 +177,7 @@ impl Config {
             disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
             debug: reader.boolean(&options::DEBUG)? || overrides.verbose,
             project,
+            block_cache_size: memory::block_cache_size(reader)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             state_dir,
             unused: Vec::new(),

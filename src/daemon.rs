@@ -20,8 +20,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admin::{self, AdminSocket, MountReport, StatusReport, StoreReport, UploadReport};
+use crate::admin::{
+    self, AdminSocket, CacheReport, MountReport, StatusReport, StoreReport, UploadReport,
+};
 use crate::api;
+use crate::cache::Figures;
 use crate::catalog::Catalog;
 use crate::catalog::model::Timestamp;
 use crate::catalog::sqlite::SqliteCatalog;
@@ -142,7 +145,7 @@ impl House {
             api: api.map(|address| address.to_string()),
             images: images.catalog().summary().map_or(0, |summary| summary.images),
             uploads: images.uploads().iter().map(|upload| upload_report(upload)).collect(),
-            cache: None,
+            cache: Some(cache_report(&images.cache_figures())),
             stores: images.stores().iter().map(|store| store_report(&**store)).collect(),
         };
         admin::serve(&config.state_dir, Arc::new(gather))
@@ -192,6 +195,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         api_limit_max: config.api_limit_max.into(),
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),
         enabled_import_methods: Vec::new(),
+        block_cache_size: config.block_cache_size,
         max_uploads: config.max_uploads,
     })
 }
@@ -237,6 +241,18 @@ fn upload_report(upload: &crate::images::upload::Progress) -> UploadReport {
         bytes,
         rate: (bytes as f64 / seconds.max(0.001)) as u64,
         seconds,
+    }
+}
+
+fn cache_report(figures: &Figures) -> CacheReport {
+    CacheReport {
+        used: figures.used,
+        in_flight: figures.in_flight,
+        limit: figures.capacity,
+        hit_bytes: figures.hit_bytes,
+        missed_bytes: figures.missed_bytes,
+        fetches: figures.fetches,
+        fetched_bytes: figures.fetched_bytes,
     }
 }
 

@@ -24,6 +24,7 @@ mod open;
 pub mod options;
 pub mod policy;
 mod quota;
+mod readers;
 mod recovery;
 mod removal;
 pub mod upload;
@@ -37,17 +38,19 @@ use tracing::warn;
 pub use open::OpenImage;
 pub use options::{Backend, Options};
 
+use crate::cache::{BlockCache, Figures};
 use crate::catalog::Catalog;
 use crate::catalog::model::{Image, ImageId, Row, Status, Timestamp, Visibility};
 use crate::catalog::query::ImageQuery;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
 use crate::store::{Capacity, ImageReader, Store};
-use changes::Changes;
+use changes::{Changes, Face};
 use crash::Step;
 use fields::Edit;
 use journal::{Journal, Work};
 use policy::Action;
+use readers::Readers;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -64,6 +67,7 @@ pub struct Images {
     journal: Journal,
     options: Options,
     changes: Changes,
+    readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
 }
 
@@ -81,12 +85,18 @@ impl Images {
         if stores.is_empty() {
             return Err(Error::Config("no store is configured ([glance_store] stores)".into()));
         }
+        let cache = BlockCache::new(options.block_cache_size);
+        let readers = Readers::new(Arc::clone(&catalog), cache);
+        let changes = Changes::default();
+        let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
+        changes.register(&face);
         let images = Self {
             catalog,
             stores,
             journal,
             options,
-            changes: Changes::default(),
+            changes,
+            readers,
             uploads: Mutex::new(Vec::new()),
         };
         images.recover()?;
@@ -111,6 +121,11 @@ impl Images {
     /// The stores, the default one first.
     pub fn stores(&self) -> &[Arc<dyn Store>] {
         &self.stores
+    }
+
+    /// What the block cache holds and has done.
+    pub fn cache_figures(&self) -> Figures {
+        self.readers.figures()
     }
 
     /// Uploads in progress.
@@ -393,7 +408,8 @@ impl Images {
         let id = image.id;
         let mut failure = None;
         for location in image.locations.iter().filter(|location| location.status == "active") {
-            match self.store_of(&location.url).map(|store| store.open(&location.url)) {
+            let url = &location.url;
+            match self.store_of(url).map(|store| self.readers.open(id, url, &**store)) {
                 Some(Ok(reader)) => return Ok(reader),
                 Some(Err(error)) => failure = Some(error.to_string()),
                 None => failure = Some(format!("no configured store holds {}", location.url)),

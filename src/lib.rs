@@ -7,8 +7,10 @@
 //!     fs                         api            admin   the faces: FUSE, HTTP, the admin socket
 //!       └─────────────────────────┼───────────────┘
 //!                               images                  what can be done to an image, and by whom
-//!                       ┌─────────┴────────┐
-//!                    catalog             store          records; bytes
+//!                       ┌─────────┴───────┐
+//!                       │               cache           blocks of images that are far away
+//!                       │                 │
+//!                    catalog            store           records; bytes
 //!
 //!     below all: identity   config   telemetry   error
 //! ```
@@ -19,6 +21,7 @@
 pub mod admin;
 pub mod adopt;
 pub mod api;
+pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod config;

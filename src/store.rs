@@ -13,6 +13,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::catalog::model::ImageId;
 use crate::error::Result;
 
@@ -162,6 +164,9 @@ pub trait ImageWriter: Send {
     fn finish(self: Box<Self>) -> Result<String>;
 }
 
+/// Takes the bytes of a read that was started.
+pub type ReadDone = Box<dyn FnOnce(Result<Bytes>) + Send>;
+
 /// Finished data, open for reading.  It never changes.
 pub trait ImageReader: Send + Sync {
     /// Bytes.
@@ -170,6 +175,17 @@ pub trait ImageReader: Send + Sync {
     /// Reads at `offset` into `buffer`; fewer bytes only at the end.  An error is an error, never
     /// a short read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Starts a read of `range`, cut to the image's size, and gives the bytes to `done`: all of them,
+    /// or an error.  Any number may be under way; whoever starts them bounds it.
+    ///
+    /// `done` is called in any case, here or on a thread of the store's own: it may work, but not
+    /// wait.
+    fn start_read(self: Arc<Self>, range: ByteRange, done: ReadDone);
+
+    /// The parts of `range` that may hold data, in order, if that is known without asking anybody;
+    /// everything between reads as zeros.
+    fn known_data(&self, range: ByteRange) -> Option<Vec<ByteRange>>;
 
     /// The first byte at or after `offset` that holds data (`None`: only zeros follow).
     fn next_data(&self, offset: u64) -> Result<Option<u64>>;

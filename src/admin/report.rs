@@ -58,10 +58,16 @@ pub struct CacheReport {
     pub used: u64,
     /// Bytes it may use.
     pub limit: u64,
-    /// Blocks that were there when asked for, since the start.
-    pub hits: u64,
-    /// Blocks that had to be read.
-    pub misses: u64,
+    /// Bytes on their way from the stores.
+    pub in_flight: u64,
+    /// Bytes that were there when they were asked for, since the start.
+    pub hit_bytes: u64,
+    /// Bytes that were not.
+    pub missed_bytes: u64,
+    /// How often a store was read.
+    pub fetches: u64,
+    /// Bytes read from stores.
+    pub fetched_bytes: u64,
 }
 
 /// One store.
@@ -126,10 +132,11 @@ impl fmt::Display for StoreReport {
 
 impl fmt::Display for CacheReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = self.hits + self.misses;
+        let asked = self.hit_bytes + self.missed_bytes;
         write!(f, "{} of {}", bytes(self.used), bytes(self.limit))?;
         if asked > 0 {
-            write!(f, ", {:.1} % of {asked} blocks were there", percent(self.hits, asked))?;
+            let there = percent(self.hit_bytes, asked);
+            write!(f, ", {there:.1} % of {} were there when asked for", bytes(asked))?;
         }
         Ok(())
     }

@@ -1,21 +1,20 @@
 //! The one crossing from async to the blocking core.
 //!
 //! A call runs on a blocking thread, so many at once and no more.  An upload has a thread to itself
-//! and is fed through a bounded channel; a download reads piece by piece, a few ahead of the
-//! client, so that one who goes away leaves nothing running.
+//! and is fed through a bounded channel; a download asks for one piece after the other, so that a
+//! client who goes away leaves nothing running.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use futures_util::stream::{self, Stream, StreamExt};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{self, JoinHandle};
 
 use super::Settings;
+use super::download::{LARGE_DOWNLOADS, LARGE_PIECE};
 use super::status::Fault;
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
@@ -25,10 +24,6 @@ use crate::store::{ByteRange, ImageReader};
 
 /// Pieces of an upload between the network and the store; they have about half a MiB each.
 const PIECES_IN_FLIGHT: usize = 12;
-/// Bytes of one read of a download.
-const READ_SIZE: u64 = 1 << 20;
-/// Reads of one download that are done before the client takes them.
-const READS_AHEAD: usize = 2;
 /// Buffers that are kept for the next read.
 const IDLE_BUFFERS: usize = 16;
 /// What is still taken from a client whose request was refused, so that it reads the answer.
@@ -42,6 +37,8 @@ pub(super) struct Bridge {
     calls: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     buffers: Arc<Buffers>,
+    /// Turns for being served large pieces.
+    pub(super) large_downloads: Arc<Semaphore>,
     turn_timeout: Duration,
 }
 
@@ -52,6 +49,7 @@ impl Bridge {
             calls: Arc::new(Semaphore::new(settings.max_calls)),
             uploads: Arc::new(Semaphore::new(settings.max_uploads)),
             buffers: Arc::default(),
+            large_downloads: Arc::new(Semaphore::new(LARGE_DOWNLOADS)),
             turn_timeout: settings.turn_timeout,
         }
     }
@@ -94,35 +92,44 @@ impl Bridge {
         }
     }
 
-    /// The bytes of `range`, for a response body.
-    pub(super) fn read(
+    /// Starts a read for a download, which hears of it when it awaits the answer.
+    pub(super) fn start_read(
         &self,
-        reader: Arc<dyn ImageReader>,
+        reader: &Arc<dyn ImageReader>,
         range: ByteRange,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    ) -> oneshot::Receiver<Result<Bytes>> {
+        let (answer, answered) = oneshot::channel();
+        let reader = Arc::clone(reader);
+        if reader.local_file().is_none() {
+            let small = range.end - range.start < LARGE_PIECE;
+            let length = range.end - range.start;
+            let done = move |piece: Result<Bytes>| {
+                let piece = piece.and_then(|piece| whole(piece, length));
+                // A small piece must not keep the large block that it is part of.
+                let copied =
+                    |piece: Bytes| if small { Bytes::copy_from_slice(&piece) } else { piece };
+                // Nobody listens any more: the client is gone.
+                let _ = answer.send(piece.map(copied));
+            };
+            reader.start_read(range, Box::new(done));
+            return answered;
+        }
         let (calls, buffers) = (Arc::clone(&self.calls), Arc::clone(&self.buffers));
         let turn_timeout = self.turn_timeout;
-        let starts = range.clone().step_by(READ_SIZE as usize);
-        stream::iter(starts)
-            .map(move |start| {
-                let piece = start..range.end.min(start + READ_SIZE);
-                let (reader, buffers) = (Arc::clone(&reader), Arc::clone(&buffers));
-                let calls = Arc::clone(&calls);
-                async move {
-                    let permit = turn(&calls, turn_timeout).await.map_err(io::Error::other)?;
+        task::spawn(async move {
+            let piece = match turn(&calls, turn_timeout).await {
+                Ok(permit) => {
                     let read = task::spawn_blocking(move || {
                         let _permit = permit;
-                        read_piece(reader.as_ref(), piece, &buffers)
+                        read_piece(reader.as_ref(), range, &buffers)
                     });
-                    let piece = read.await.unwrap_or_else(|_| Err(died()));
-                    piece.map_err(|error| {
-                        // The head is sent; all that is left is to break the connection off.
-                        tracing::error!(%error, "a download breaks off");
-                        io::Error::other(error)
-                    })
+                    read.await.unwrap_or_else(|_| Err(died()))
                 }
-            })
-            .buffered(READS_AHEAD)
+                Err(error) => Err(error),
+            };
+            let _ = answer.send(piece);
+        });
+        answered
     }
 }
 
@@ -134,8 +141,11 @@ async fn turn(semaphore: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemapho
 }
 
 /// The blocking work panicked.  That is a bug; the panic itself is in the log.
-fn died() -> Error {
-    Error::Io { what: "the request's thread died".to_string(), source: io::Error::other("panic") }
+pub(super) fn died() -> Error {
+    Error::Io {
+        what: "the request's thread died".to_string(),
+        source: std::io::Error::other("panic"),
+    }
 }
 
 /// What goes down an upload's pipe.
@@ -182,45 +192,44 @@ fn take_in(mut upload: Upload, mut inlet: mpsc::Receiver<Piece>) -> Result<Image
 }
 
 fn read_piece(reader: &dyn ImageReader, range: ByteRange, pool: &Arc<Buffers>) -> Result<Bytes> {
-    let length = (range.end - range.start) as usize;
-    let mut piece = pool.take(length);
-    let mut filled = 0;
-    while filled < length {
-        let offset = range.start + filled as u64;
-        match reader.read_at(offset, &mut piece.buffer[filled..length])? {
-            0 => {
-                let what = format!("the image's data ends at {offset}, before its size");
-                return Err(Error::StoreUnavailable(what));
-            }
-            count => filled += count,
-        }
-    }
-    Ok(Bytes::from_owner(piece))
+    let length = range.end - range.start;
+    let mut piece = pool.take(length as usize);
+    piece.length = reader.read_at(range.start, &mut piece.buffer)?;
+    whole(Bytes::from_owner(piece), length)
 }
 
-/// Buffers of [`READ_SIZE`], used again and again: a fresh one would have to be zeroed, page by
-/// page, every time.
+/// A read of an image gives all of what was asked for.
+fn whole(piece: Bytes, length: u64) -> Result<Bytes> {
+    if piece.len() as u64 == length {
+        return Ok(piece);
+    }
+    Err(Error::StoreUnavailable("the image's data ends before its size".to_string()))
+}
+
+/// Buffers for large pieces, used again and again: a fresh one would have to be zeroed, page by page,
+/// every time.
 #[derive(Default)]
 struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
     fn take(self: &Arc<Self>, length: usize) -> Lent {
-        let kept = self.0.lock().pop();
-        let buffer = kept.unwrap_or_else(|| vec![0; READ_SIZE as usize]);
-        Lent { buffer, length: length.min(READ_SIZE as usize), pool: Arc::clone(self) }
+        let kept = if length as u64 == LARGE_PIECE { self.0.lock().pop() } else { None };
+        let buffer = kept.unwrap_or_else(|| vec![0; length]);
+        Lent { buffer, length, pool: Arc::clone(self) }
     }
 }
 
 /// A buffer that goes back when the last reference to its bytes is gone.
 struct Lent {
     buffer: Vec<u8>,
+    /// How much of it was read.
     length: usize,
     pool: Arc<Buffers>,
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        // `length` is at most what the buffer has, see `take`.
+        // A reader never says that it has read more than it was given room for.
         self.buffer.get(..self.length).unwrap_or_default()
     }
 }
@@ -228,7 +237,7 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut kept = self.pool.0.lock();
-        if kept.len() < IDLE_BUFFERS {
+        if self.buffer.len() as u64 == LARGE_PIECE && kept.len() < IDLE_BUFFERS {
             kept.push(std::mem::take(&mut self.buffer));
         }
     }

@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::patch::media_type;
 use super::router::{NoBody, PathId, Shared, content_length, resource};
 use super::status::Fault;
-use super::{range, wire};
+use super::{download, range, wire};
 use crate::catalog::model::Image;
 use crate::images::OpenImage;
 use crate::images::upload::UploadOptions;
@@ -28,7 +28,7 @@ const PIECE: usize = 512 << 10;
 const LARGE_FRAME: usize = 128 << 10;
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/images/{id}/file", resource("GET, PUT", get(download).put(upload)))
+    Router::new().route("/images/{id}/file", resource("GET, PUT", get(send).put(upload)))
 }
 
 async fn upload(
@@ -132,7 +132,7 @@ fn gather(gathered: &mut BytesMut, frame: Bytes) -> Option<Bytes> {
     None
 }
 
-async fn download(
+async fn send(
     State(api): State<Shared>,
     Caller(ctx): Caller,
     id: PathId,
@@ -153,7 +153,7 @@ async fn download(
     let content_range = asked.map(|range| format!("bytes {}-{last}/{size}", range.start));
     let body = match length {
         0 => Body::empty(),
-        _ => Body::from_stream(api.bridge.read(reader, bytes)),
+        _ => Body::from_stream(download::stream(Arc::clone(&api.bridge), reader, bytes)),
     };
     let mut response = Response::new(body);
     let status = if content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };

@@ -145,6 +145,9 @@ options! {
         "Directory of everything that outlives the program; --state-dir wins.";
     MOUNT_PROJECT: ["glancefs"] "mount_project", "",
         "Project that the mount and the API act as; empty: the operator, who sees all; --project wins.";
+    BLOCK_CACHE_SIZE: ["glancefs"] "block_cache_size",
+        "<256 MiB, or a quarter of the memory that the control group may use if that is less>",
+        "Bytes of RBD images that are kept in memory, those on their way included.";
     MAX_UPLOADS: ["glancefs"] "max_uploads", "64",
         "Uploads that may be in progress at once, by the API and by the mount together.";
 }

@@ -1,5 +1,5 @@
 //! A few threads for what would make a FUSE loop wait: anything that writes to the catalog or
-//! removes data, and reading images that are not on this machine.
+//! removes data, and opening images that are not on this machine.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

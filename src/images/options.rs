@@ -44,6 +44,8 @@ pub struct Options {
     pub enabled_backends: Vec<Backend>,
     /// Import methods that answers announce.
     pub enabled_import_methods: Vec<String>,
+    /// Bytes of images that are kept in memory (`[glancefs] block_cache_size`).
+    pub block_cache_size: u64,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
 }
@@ -76,6 +78,7 @@ impl Default for Options {
             api_limit_max: 1000,
             enabled_backends: Vec::new(),
             enabled_import_methods: Vec::new(),
+            block_cache_size: 64 << 20,
             max_uploads: 1000,
         }
     }

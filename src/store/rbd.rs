@@ -46,7 +46,7 @@ use errno::Errno;
 use hand_over::HandOver;
 use image::Layout;
 use location::Location;
-pub use reader::{RbdReader, ReadDone};
+pub use reader::RbdReader;
 use writer::RbdWriter;
 
 /// What is read, cloned and protected.  Glance: the same.

@@ -1,6 +1,7 @@
 //! Removing images, and what those see who still use them.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use glancefs::store::rbd::RbdStore;
@@ -145,7 +146,7 @@ fn a_reader_never_sees_zeros_of_an_image_that_was_removed() {
     }
     assert!(is_unavailable(reader.read_at(0, &mut [0])), "from then on always");
     let (sender, receiver) = std::sync::mpsc::channel();
-    reader.start_read(0..10, Box::new(move |outcome| sender.send(outcome).unwrap()));
+    Arc::clone(&reader).start_read(0..10, Box::new(move |outcome| sender.send(outcome).unwrap()));
     assert!(is_unavailable(receiver.recv().unwrap()));
     assert!(is_not_found(store.open(&url)), "nobody gets the old handle");
 }

@@ -1,5 +1,7 @@
 //! What is written is read back, and looks as Glance's own does.
 
+use std::sync::Arc;
+
 use glancefs::store::ImageWriter;
 use glancefs::store::rbd::{RbdOptions, RbdStore};
 use proptest::prelude::*;
@@ -269,7 +271,7 @@ fn many_reads_may_be_under_way() {
     for &start in &starts {
         let sender = sender.clone();
         let done = Box::new(move |outcome| sender.send((start, outcome)).unwrap());
-        reader.start_read(start..start + piece, done);
+        Arc::clone(&reader).start_read(start..start + piece, done);
     }
     drop(reader);
     for _ in &starts {

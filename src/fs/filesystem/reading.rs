@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Answer, Entry, Filesystem, Handle, HandleId, folder_of};
 use crate::catalog::model::ImageId;
+use crate::error::Result;
 use crate::fs::attributes;
 use crate::fs::drafts::Draft;
 use crate::fs::errno::Errno;
@@ -183,10 +185,14 @@ impl Filesystem {
     ) {
         match self.handle(handle) {
             Ok(Handle::Image(image)) => {
+                let Some(reader) = &image.reader else { return answer(Ok(&[])) };
                 let last_error = Arc::clone(&self.last_error);
-                let distant = is_distant(&image);
-                let read = move || read_image(&image, offset, size, &last_error, answer);
-                if distant { self.readers.run(read) } else { read() }
+                let range = offset..offset.saturating_add(size.into());
+                let done = move |data: Result<Bytes>| match data {
+                    Ok(data) => answer(Ok(&data)),
+                    Err(error) => answer(Err(super::refuse(&last_error, &error))),
+                };
+                Arc::clone(reader).start_read(range, Box::new(done));
             }
             Ok(Handle::Draft { draft, .. }) => self.read_draft(&draft, offset, size, answer),
             Ok(Handle::Directory(_)) => answer(Err(Errno::EISDIR)),
@@ -269,22 +275,6 @@ impl Filesystem {
 /// Whether reading an image may take longer than a FUSE loop can wait.
 fn is_distant(image: &OpenImage) -> bool {
     image.reader.as_ref().is_some_and(|reader| reader.local_file().is_none())
-}
-
-fn read_image(
-    image: &OpenImage,
-    offset: u64,
-    size: u32,
-    last_error: &Mutex<String>,
-    answer: impl FnOnce(Answer<&[u8]>),
-) {
-    let mut buffer = vec![0; size as usize];
-    let read = match &image.reader {
-        Some(reader) => reader.read_at(offset, &mut buffer),
-        None => Ok(0),
-    };
-    let data = read.map(|length| buffer.get(..length).unwrap_or_default());
-    answer(data.map_err(|error| super::refuse(last_error, &error)));
 }
 
 fn seek_image(

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use super::super::ImageReader;
+use super::super::{ByteRange, ImageReader, ReadDone};
 use super::{extents, store_error};
 use crate::error::{Error, Result};
 
@@ -40,6 +41,19 @@ impl ImageReader for FileReader {
         // An end before the end, of a file that somebody cut, is an error like any other.
         self.file.read_exact_at(wanted, offset).map_err(|error| self.error(&error))?;
         Ok(length)
+    }
+
+    fn start_read(self: Arc<Self>, range: ByteRange, done: ReadDone) {
+        let end = range.end.min(self.size);
+        let length = usize::try_from(end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; length];
+        let read = self.read_at(range.start, &mut buffer);
+        done(read.map(|_| buffer.into()));
+    }
+
+    /// The file system would have to be asked.
+    fn known_data(&self, _range: ByteRange) -> Option<Vec<ByteRange>> {
+        None
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<u64>> {

@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::{ByteRange, ReadDone};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -315,6 +317,14 @@ fn a_copy_inside_the_store_keeps_content_and_holes() {
 struct Elsewhere;
 
 impl ImageReader for Elsewhere {
+    fn start_read(self: Arc<Self>, _: ByteRange, done: ReadDone) {
+        done(Ok(Bytes::new()));
+    }
+
+    fn known_data(&self, _: ByteRange) -> Option<Vec<ByteRange>> {
+        None
+    }
+
     fn size(&self) -> u64 {
         10
     }

@@ -11,7 +11,9 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::super::{ByteRange, ImageReader};
+use super::super::{ByteRange, ImageReader, ReadDone};
+use bytes::Bytes;
+
 use super::connection::{Connection, Pool, c_string};
 use super::errno::Errno;
 use super::extents::Extents;
@@ -20,9 +22,6 @@ use super::image::{Access, Image};
 use super::location::Location;
 use super::{EXTENTS_KEY, Inner, SNAPSHOT, waiting};
 use crate::error::{Error, Result};
-
-/// Takes the bytes of an asynchronous read, on a thread of the store's own.
-pub type ReadDone = Box<dyn FnOnce(Result<Vec<u8>>) + Send>;
 
 /// How to see whether the image is still there.
 struct Witness {
@@ -172,37 +171,6 @@ impl RbdReader {
         }
         Ok(suspects)
     }
-
-    /// Starts a read of `range`, cut to the image's size, and gives the bytes to `done`.  Any number
-    /// may be under way; whoever starts them bounds it.
-    ///
-    /// `done` runs on one of the few threads that all readers of a store share (or here, if there is
-    /// nothing to read): it may work, but not wait.  It is called in any case, at the latest when
-    /// Ceph's own timeouts have ended the request.
-    pub fn start_read(self: &Arc<Self>, range: ByteRange, done: ReadDone) {
-        let end = range.end.min(self.size);
-        let length = usize::try_from(end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        if length == 0 {
-            return done(Ok(Vec::new()));
-        }
-        let reader = Arc::clone(self);
-        let offset = range.start;
-        let finish = self.hand_over.clone();
-        // librbd's thread must not drop what closes an image, so all of it moves on.
-        self.image.start_read(
-            offset,
-            length,
-            Vec::new(),
-            Box::new(move |outcome, buffer| {
-                finish.give(Box::new(move || {
-                    let outcome = outcome
-                        .and_then(|count| if count == length { Ok(()) } else { Err(Errno::IO) })
-                        .and_then(|()| reader.verify(offset, &buffer));
-                    done(outcome.map(|()| buffer).map_err(|error| reader.error("read", error)));
-                }));
-            }),
-        );
-    }
 }
 
 impl ImageReader for RbdReader {
@@ -221,6 +189,41 @@ impl ImageReader for RbdReader {
             .and_then(|()| self.verify(offset, wanted))
             .map_err(|error| self.error("read", error))?;
         Ok(length)
+    }
+
+    /// `done` is called on one of the few threads that all readers of a store share, at the latest
+    /// when Ceph's own timeouts have ended the request.
+    fn start_read(self: Arc<Self>, range: ByteRange, done: ReadDone) {
+        let end = range.end.min(self.size);
+        let length = usize::try_from(end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        if length == 0 {
+            return done(Ok(Bytes::new()));
+        }
+        let reader = Arc::clone(&self);
+        let offset = range.start;
+        let finish = self.hand_over.clone();
+        // librbd's thread must not drop what closes an image, so all of it moves on.
+        self.image.start_read(
+            offset,
+            length,
+            Vec::new(),
+            Box::new(move |outcome, buffer| {
+                finish.give(Box::new(move || {
+                    let outcome = outcome
+                        .and_then(|count| if count == length { Ok(()) } else { Err(Errno::IO) })
+                        .and_then(|()| reader.verify(offset, &buffer));
+                    done(
+                        outcome
+                            .map(|()| buffer.into())
+                            .map_err(|error| reader.error("read", error)),
+                    );
+                }));
+            }),
+        );
+    }
+
+    fn known_data(&self, range: ByteRange) -> Option<Vec<ByteRange>> {
+        self.extents.get().map(|extents| extents.within(range))
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<u64>> {

@@ -1,0 +1,112 @@
+//! The data of images, open for reading.
+//!
+//! What is far away is read through the block cache, and stays open for a while after its last
+//! reader: a reader that comes back, as those of an NFS server do for every request, finds its blocks,
+//! its streams and an open image.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::TIME_PROPERTY;
+use super::changes::Face;
+use crate::cache::{BlockCache, CachedReader, Figures};
+use crate::catalog::Catalog;
+use crate::catalog::model::{ImageId, Status};
+use crate::error::Result;
+use crate::store::{ImageReader, Store};
+
+/// Images that stay open without a reader.
+const KEPT_OPEN: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+/// What is open, and the cache that it is read through.
+pub(super) struct Readers {
+    catalog: Arc<dyn Catalog>,
+    cache: Arc<BlockCache>,
+    open: Mutex<LruCache<ImageId, Open>>,
+}
+
+struct Open {
+    url: String,
+    reader: Arc<CachedReader>,
+}
+
+impl Readers {
+    pub(super) fn new(catalog: Arc<dyn Catalog>, cache: Arc<BlockCache>) -> Arc<Self> {
+        Arc::new(Self { catalog, cache, open: Mutex::new(LruCache::new(KEPT_OPEN)) })
+    }
+
+    /// Opens the data at `url`, in `store`, of an image.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) fn open(
+        &self,
+        image: ImageId,
+        url: &str,
+        store: &dyn Store,
+    ) -> Result<Arc<dyn ImageReader>> {
+        if store.is_local() {
+            return store.open(url);
+        }
+        if let Some(reader) = self.kept(image, url) {
+            return Ok(reader);
+        }
+        let source = store.open(url)?;
+        let reader = Arc::new(CachedReader::new(Arc::clone(&self.cache), image, source));
+        let open = Open { url: url.to_owned(), reader: Arc::clone(&reader) };
+        // Closing what it displaces may take its time, so it is done outside the lock.
+        let displaced = self.open.lock().push(image, open);
+        drop(displaced);
+        Ok(reader)
+    }
+
+    /// Figures of the cache.
+    pub(super) fn figures(&self) -> Figures {
+        self.cache.figures()
+    }
+
+    /// Forgets what is known of an image's data.
+    pub(super) fn forget(&self, image: ImageId) {
+        let closed = self.open.lock().pop(&image);
+        drop(closed);
+        self.cache.forget(image);
+    }
+
+    fn kept(&self, image: ImageId, url: &str) -> Option<Arc<dyn ImageReader>> {
+        let mut open = self.open.lock();
+        let kept = open.get(&image)?;
+        if kept.url == url && !kept.reader.has_failed() {
+            return Some(Arc::<CachedReader>::clone(&kept.reader));
+        }
+        let closed = open.pop(&image);
+        drop(open);
+        drop(closed);
+        None
+    }
+}
+
+impl Face for Readers {
+    /// Data of an image that is gone, or taken out of use, is not kept.
+    fn changed(&self, ids: &[ImageId]) {
+        let known = |id: &&ImageId| self.open.lock().contains(*id) || self.cache.holds(**id);
+        let known: Vec<ImageId> = ids.iter().filter(known).copied().collect();
+        if known.is_empty() {
+            return;
+        }
+        let rows = self.catalog.rows(Some(&known), TIME_PROPERTY).unwrap_or_else(|error| {
+            warn!(%error, "what is cached of images that changed is dropped");
+            Vec::new()
+        });
+        for id in known {
+            if !rows.iter().any(|row| row.id == id && row.status == Status::Active) {
+                self.forget(id);
+            }
+        }
+    }
+
+    fn settle(&self) {}
+}
