@@ -6,6 +6,7 @@
 //!
 //! Calls block; never call them from an async thread.
 
+pub mod copy;
 pub mod file;
 pub mod rbd;
 

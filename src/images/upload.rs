@@ -24,6 +24,7 @@ use super::journal::Work;
 use super::{Images, OpenImage};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
+use crate::store::copy::copy;
 use crate::store::{ByteRange, ImageWriter, Store};
 
 /// How much is read back at once where bytes came out of order.
@@ -215,11 +216,11 @@ impl Upload {
         Ok(())
     }
 
-    /// Copies from a finished image inside the store.  When the whole of an image arrives like
-    /// this, its hashes are taken over.
+    /// Copies from a finished image, inside the store where it can do that.  When the whole of an
+    /// image arrives like this, its hashes are taken over.
     ///
     /// # Errors
-    /// `Unsupported` when the store cannot: write the bytes instead.
+    /// `Unsupported` when there is nothing to copy; as [`write_at`](Self::write_at).
     pub fn copy_from(
         &mut self,
         source: &OpenImage,
@@ -234,7 +235,13 @@ impl Upload {
         let length = length.min(room);
         self.check_length(offset.saturating_add(length))?;
         let untouched = self.is_empty();
-        let copied = self.writer()?.copy_from(&**reader, source_offset, offset, length)?;
+        let copied = match self.writer()?.copy_from(&**reader, source_offset, offset, length) {
+            Err(Error::Unsupported(_)) => {
+                self.attempt(|writer| copy(reader, source_offset, writer, offset, length))?;
+                length
+            }
+            outcome => outcome?,
+        };
         self.overwritten_from(offset);
         self.progress.bytes.fetch_add(copied, Ordering::Relaxed);
         if offset != source_offset {

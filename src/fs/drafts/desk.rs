@@ -78,20 +78,9 @@ fn copy_base(upload: &mut Upload, base: &OpenImage, keep: u64) -> Result<()> {
     let end = reader.size().min(keep);
     let mut at = 0;
     while at < end {
-        match upload.copy_from(base, at, at, end - at) {
-            Ok(0) => break,
-            Ok(copied) => at += copied,
-            Err(Error::Unsupported(_)) => {
-                let mut piece = vec![0; (end - at).min(1 << 20) as usize];
-                let read = reader.read_at(at, &mut piece)?;
-                if read == 0 {
-                    break;
-                }
-                piece.truncate(read);
-                upload.write_at(at, piece.into())?;
-                at += read as u64;
-            }
-            Err(error) => return Err(error),
+        match upload.copy_from(base, at, at, end - at)? {
+            0 => break,
+            copied => at += copied,
         }
     }
     Ok(())
