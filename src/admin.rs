@@ -8,10 +8,12 @@
 
 mod address;
 mod client;
+mod metrics;
 mod report;
 mod server;
 
 pub use client::{fetch, status};
+pub use metrics::{GatherMetrics, serve_metrics};
 pub use report::{CacheReport, MountReport, StatusReport, StoreReport, UploadReport};
 pub use server::{AdminSocket, serve};
 

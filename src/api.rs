@@ -75,7 +75,7 @@ impl Default for Settings {
         Self {
             public_endpoint: None,
             disable_by_file: None,
-            max_connections: 512,
+            max_connections: 4096,
             head_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(30),

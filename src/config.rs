@@ -128,6 +128,8 @@ pub struct Config {
     pub project: Option<ProjectId>,
     /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
     pub block_cache_size: u64,
+    /// Where `/metrics` is served, `None` for nowhere.  `[glancefs] metrics_listen`.
+    pub metrics_listen: Option<SocketAddr>,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
     /// Options in the files that change nothing.
@@ -178,6 +180,7 @@ impl Config {
             debug: reader.boolean(&options::DEBUG)? || overrides.verbose,
             project,
             block_cache_size: memory::block_cache_size(reader)?,
+            metrics_listen: metrics_listen(reader)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             state_dir,
             unused: Vec::new(),
@@ -334,6 +337,16 @@ fn listen(reader: &mut Reader, asked: Listen) -> Result<Option<SocketAddr>> {
             Ok(Some(SocketAddr::new(ip, port)))
         }
     }
+}
+
+fn metrics_listen(reader: &mut Reader) -> Result<Option<SocketAddr>> {
+    let Some(found) = reader.text(&options::METRICS_LISTEN)? else { return Ok(None) };
+    let address = found.text.trim();
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let wanted = "an address and a port, as 127.0.0.1:9293";
+    address.parse().map(Some).map_err(|_| bad_value(&options::METRICS_LISTEN, Some(&found), wanted))
 }
 
 fn resolve(host: &str) -> Result<IpAddr> {

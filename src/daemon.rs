@@ -4,6 +4,7 @@
 //! mountpoint) is tried before anything is shown; at the end, the faces stop taking work before
 //! what they stand on goes.
 
+mod metrics;
 mod stores;
 
 pub(crate) use stores::open_one as open_store;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::process::Resource;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -38,6 +40,7 @@ use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
 use crate::images::{Backend, Images, Options};
 use crate::store::Store;
+use metrics::MetricsServer;
 
 /// How long uploads in progress may go on after the daemon was told to end.
 const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
@@ -62,8 +65,10 @@ pub struct MountSettings {
 /// Whatever keeps it from starting, with what to do about it.
 pub fn mount(settings: MountSettings) -> Result<()> {
     let MountSettings { config, mountpoint, options } = settings;
-    let house = House::open(&config)?;
+    raise_file_limit();
     let runtime = runtime()?;
+    let counting = MetricsServer::bind(&runtime, &config)?;
+    let house = House::open(&config)?;
     let ending = Ending::listen(&runtime)?;
     let server = Server::bind(&runtime, &config)?;
     let shown = options.to_string();
@@ -72,6 +77,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     let report =
         MountReport { mountpoint: mount.mountpoint().display().to_string(), options: shown };
     let served = server.map(|server| server.start(&runtime, &config, &house.images));
+    let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
     let api = served.as_ref().map_or_else(
         || "no API is served".to_string(),
@@ -88,13 +94,16 @@ pub fn mount(settings: MountSettings) -> Result<()> {
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
 pub fn serve(config: Config) -> Result<()> {
-    let house = House::open(&config)?;
+    raise_file_limit();
     let runtime = runtime()?;
+    let counting = MetricsServer::bind(&runtime, &config)?;
+    let house = House::open(&config)?;
     let ending = Ending::listen(&runtime)?;
     let Some(server) = Server::bind(&runtime, &config)? else {
         return Err(Error::Config("there is nothing to serve: the API is off".to_string()));
     };
     let served = server.start(&runtime, &config, &house.images);
+    let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
     println!("glancefs: the Image API answers at http://{}", served.address);
     runtime.block_on(ending.wait(None));
@@ -264,6 +273,15 @@ fn store_report(store: &dyn Store) -> StoreReport {
         total: room.map(|room| room.total),
         available: room.map(|room| room.available),
     }
+}
+
+/// Each connection and each open image is a file; the soft limit is often 1024, for programs that
+/// use select(2).
+fn raise_file_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // As it was, then.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

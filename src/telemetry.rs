@@ -4,6 +4,8 @@
 //! their debug output may hold request headers, and so tokens.  `RUST_LOG`, when set, decides
 //! everything instead.
 
+pub mod metrics;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;

@@ -13,6 +13,8 @@ mod failures;
 mod harness;
 #[path = "ceph/listing.rs"]
 mod listing;
+#[path = "ceph/reading.rs"]
+mod reading;
 #[path = "ceph/sparse.rs"]
 mod sparse;
 #[path = "ceph/uploads.rs"]

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::images::upload::Upload;
 use crate::store::{ByteRange, ImageReader};
+use crate::telemetry::metrics::FaceReads;
 
 /// Pieces of an upload between the network and the store; they have about half a MiB each.
 const PIECES_IN_FLIGHT: usize = 12;
@@ -39,6 +40,7 @@ pub(super) struct Bridge {
     buffers: Arc<Buffers>,
     /// Turns for being served large pieces.
     pub(super) large_downloads: Arc<Semaphore>,
+    pub(super) reads: FaceReads,
     turn_timeout: Duration,
 }
 
@@ -50,6 +52,7 @@ impl Bridge {
             uploads: Arc::new(Semaphore::new(settings.max_uploads)),
             buffers: Arc::default(),
             large_downloads: Arc::new(Semaphore::new(LARGE_DOWNLOADS)),
+            reads: FaceReads::of("api"),
             turn_timeout: settings.turn_timeout,
         }
     }

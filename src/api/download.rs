@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::stream::{self, Stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::bridge::{Bridge, died};
 use crate::error::Result;
@@ -26,8 +27,9 @@ pub(super) const LARGE_DOWNLOADS: usize = 32;
 
 /// Bytes of a piece for any other client.
 const SMALL_PIECE: u64 = 64 << 10;
-/// Small pieces taken in a row, each in no more than [`SOON`], after which a client keeps up.
-const PROOF: usize = 4;
+/// Small pieces taken in a row, each in no more than [`SOON`], after which a client keeps up: more
+/// than the system takes for it.
+const PROOF: usize = 80;
 /// A client that takes a small piece in this time, or a large one in [`LATE`], keeps up.
 const SOON: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_millis(250);
@@ -39,7 +41,8 @@ pub(super) fn stream(
     range: ByteRange,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let pace = Pace::new(Arc::clone(&bridge.large_downloads));
-    let download = Download { bridge, reader, rest: range, ahead: VecDeque::new(), pace };
+    let (ahead, unsent) = (VecDeque::new(), Arc::default());
+    let download = Download { bridge, reader, rest: range, ahead, unsent, pace };
     stream::unfold(download, |mut download| async move {
         let piece = download.next().await?;
         Some((piece, download))
@@ -52,11 +55,15 @@ struct Download {
     /// What is not being read yet.
     rest: ByteRange,
     ahead: VecDeque<oneshot::Receiver<Result<Bytes>>>,
+    /// What was handed to the server and not yet by it to the system.
+    unsent: Arc<Unsent>,
     pace: Pace,
 }
 
 impl Download {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        // The server would take more than it can send.
+        self.unsent.less_than(self.pace.piece()).await;
         self.pace.client_asks();
         while self.ahead.len() < self.pace.pieces_ahead() && !self.rest.is_empty() {
             let end = self.rest.end.min(self.rest.start + self.pace.piece());
@@ -71,7 +78,48 @@ impl Download {
             io::Error::other(error)
         });
         self.pace.client_gets();
-        Some(piece)
+        Some(piece.map(|bytes| {
+            self.bridge.reads.answered(bytes.len());
+            self.unsent.bytes.fetch_add(bytes.len() as u64, Ordering::AcqRel);
+            let permit = self.pace.permit.clone();
+            Bytes::from_owner(Piece { bytes, unsent: Arc::clone(&self.unsent), _permit: permit })
+        }))
+    }
+}
+
+#[derive(Default)]
+struct Unsent {
+    bytes: AtomicU64,
+    sent: Notify,
+}
+
+impl Unsent {
+    async fn less_than(&self, limit: u64) {
+        // There is one waiter, and `notify_one` remembers what comes before it waits.
+        while self.bytes.load(Ordering::Acquire) >= limit {
+            self.sent.notified().await;
+        }
+    }
+}
+
+/// A piece on its way out.
+struct Piece {
+    bytes: Bytes,
+    unsent: Arc<Unsent>,
+    /// As long as a large piece is held, its turn is taken.
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.unsent.bytes.fetch_sub(self.bytes.len() as u64, Ordering::AcqRel);
+        self.unsent.sent.notify_one();
     }
 }
 
@@ -79,7 +127,7 @@ impl Download {
 struct Pace {
     large: Arc<Semaphore>,
     /// While it is served large pieces.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Arc<OwnedSemaphorePermit>>,
     /// When it was given the last piece.
     given: Option<Instant>,
     in_a_row: usize,
@@ -115,7 +163,7 @@ impl Pace {
         }
         self.in_a_row = if took <= SOON { self.in_a_row + 1 } else { 0 };
         if self.in_a_row >= PROOF {
-            self.permit = Arc::clone(&self.large).try_acquire_owned().ok();
+            self.permit = Arc::clone(&self.large).try_acquire_owned().ok().map(Arc::new);
         }
     }
 }
@@ -150,7 +198,8 @@ mod tests {
     #[test]
     fn a_slow_client_never_gets_large_pieces() {
         let mut pace = Pace::new(Arc::new(Semaphore::new(1)));
-        for took in [0, 0, 0, 50, 0, 0, 0, 50] {
+        for n in 0..4 * PROOF {
+            let took = if n % PROOF == 0 { 50 } else { 0 };
             pace.given = Instant::now().checked_sub(Duration::from_millis(took));
             pace.client_asks();
             assert_eq!(pace.piece(), SMALL_PIECE);

@@ -4,6 +4,7 @@
 //! path, so that a stranger learns nothing from a 404.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
@@ -21,6 +22,7 @@ use super::status::Fault;
 use super::versions::{self, Destination};
 use super::{Api, actions, data, images, schemas, stores, tags};
 use crate::catalog::model::ImageId;
+use crate::telemetry::metrics;
 
 /// The state that handlers share.
 pub(super) type Shared = Arc<Api>;
@@ -50,7 +52,14 @@ impl Dispatcher {
     }
 
     /// Answers one request, errors included.
-    pub(super) async fn answer(&self, mut request: Request<Body>) -> Response {
+    pub(super) async fn answer(&self, request: Request<Body>) -> Response {
+        let (method, begun) = (method_name(request.method()), Instant::now());
+        let response = self.respond(request).await;
+        metrics::request_answered(method, response.status().as_u16(), begun.elapsed());
+        response
+    }
+
+    async fn respond(&self, mut request: Request<Body>) -> Response {
         if request.method() == Method::OPTIONS {
             // CORS preflight and HAProxy's bare check: nobody is asked for a token.
             return StatusCode::OK.into_response();
@@ -94,6 +103,12 @@ impl Dispatcher {
             Err(never) => match never {},
         }
     }
+}
+
+/// The method, for counting: whatever else clients may send is one.
+fn method_name(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// The same URI with another path.  The new path was made of the old one, so it is well formed; a

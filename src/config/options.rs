@@ -148,6 +148,8 @@ options! {
     BLOCK_CACHE_SIZE: ["glancefs"] "block_cache_size",
         "<256 MiB, or a quarter of the memory that the control group may use if that is less>",
         "Bytes of RBD images that are kept in memory, those on their way included.";
+    METRICS_LISTEN: ["glancefs"] "metrics_listen", "",
+        "address:port where /metrics answers Prometheus; empty: nowhere.";
     MAX_UPLOADS: ["glancefs"] "max_uploads", "64",
         "Uploads that may be in progress at once, by the API and by the mount together.";
 }

@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 use crate::images::changes::Face;
 use crate::images::{Images, OpenImage};
+use crate::telemetry::metrics::FaceReads;
 
 /// How long the kernel may answer for us.  Changes that we hear of are told to it at once.
 pub const TTL: Duration = Duration::from_secs(1);
@@ -74,6 +75,7 @@ pub struct Filesystem {
     workers: Workers,
     /// For reading what is far away, so that a store that does not answer delays no change.
     readers: Workers,
+    reads: FaceReads,
     kernel: OnceLock<KernelCache>,
     last_error: Arc<Mutex<String>>,
     this: Weak<Self>,
@@ -109,6 +111,7 @@ impl Filesystem {
                 next_handle: AtomicU64::new(1),
                 workers,
                 readers,
+                reads: FaceReads::of("mount"),
                 kernel: OnceLock::new(),
                 last_error: Arc::default(),
                 this: this.clone(),

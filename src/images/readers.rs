@@ -4,6 +4,8 @@
 //! reader: a reader that comes back, as those of an NFS server do for every request, finds its blocks,
 //! its streams and an open image.
 
+mod counted;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::catalog::model::{ImageId, Status};
 use crate::error::Result;
 use crate::store::{ImageReader, Store};
+use counted::CountedReader;
 
 /// Images that stay open without a reader.
 const KEPT_OPEN: NonZeroUsize = NonZeroUsize::new(64).unwrap();
@@ -55,7 +58,7 @@ impl Readers {
         if let Some(reader) = self.kept(image, url) {
             return Ok(reader);
         }
-        let source = store.open(url)?;
+        let source = Arc::new(CountedReader::new(store.open(url)?, store.name()));
         let reader = Arc::new(CachedReader::new(Arc::clone(&self.cache), image, source));
         let open = Open { url: url.to_owned(), reader: Arc::clone(&reader) };
         // Closing what it displaces may take its time, so it is done outside the lock.

@@ -26,6 +26,7 @@ use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::copy::copy;
 use crate::store::{ByteRange, ImageWriter, Store};
+use crate::telemetry::metrics;
 
 /// How much is read back at once where bytes came out of order.
 const REREAD_BYTES: usize = 1 << 20;
@@ -306,6 +307,7 @@ impl Upload {
             // The image is there: nothing is left for the drop to undo.
             Ok(image) => {
                 crash::point(Step::Committed);
+                metrics::upload_ended(self.store.name(), Some(size));
                 self.close();
                 self.images.changes.announce(&[image.id]);
             }
@@ -507,6 +509,7 @@ impl Drop for Upload {
             return;
         }
         let id = self.recorded.id;
+        metrics::upload_ended(self.store.name(), None);
         // The data first: while the record says `saving` nobody else may start.
         self.writer = None;
         // A store that could not remove it by itself is heard here.  Data that was there before us

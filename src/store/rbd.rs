@@ -12,6 +12,7 @@
 //! is, to 64 KiB, for all nodes to know.
 
 mod bounded;
+mod buffers;
 mod cluster;
 mod completion;
 mod connection;
@@ -40,6 +41,7 @@ use parking_lot::Mutex;
 use super::{Capacity, ImageReader, ImageWriter, Store, Stored};
 use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
+use buffers::Buffers;
 use cluster::Cluster;
 use connection::{Connection, c_string};
 use errno::Errno;
@@ -118,6 +120,7 @@ struct Inner {
     allocated: Mutex<HashMap<String, u64>>,
     capacity: Mutex<Option<(Instant, Capacity)>>,
     hand_over: OnceLock<HandOver>,
+    buffers: Arc<Buffers>,
 }
 
 impl RbdStore {
@@ -137,6 +140,7 @@ impl RbdStore {
             allocated: Mutex::default(),
             capacity: Mutex::default(),
             hand_over: OnceLock::new(),
+            buffers: Arc::default(),
         };
         Ok(Self { name: name.into(), inner: Arc::new(inner) })
     }

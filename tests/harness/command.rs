@@ -67,6 +67,11 @@ impl Running {
         rustix::process::kill_process_group(group, signal).unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for it to end.
     #[track_caller]
     pub fn wait(mut self) -> Finished {

@@ -188,8 +188,12 @@ impl Filesystem {
                 let Some(reader) = &image.reader else { return answer(Ok(&[])) };
                 let last_error = Arc::clone(&self.last_error);
                 let range = offset..offset.saturating_add(size.into());
+                let reads = self.reads.clone();
                 let done = move |data: Result<Bytes>| match data {
-                    Ok(data) => answer(Ok(&data)),
+                    Ok(data) => {
+                        reads.answered(data.len());
+                        answer(Ok(&data));
+                    }
                     Err(error) => answer(Err(super::refuse(&last_error, &error))),
                 };
                 Arc::clone(reader).start_read(range, Box::new(done));

@@ -202,11 +202,13 @@ impl ImageReader for RbdReader {
         let reader = Arc::clone(&self);
         let offset = range.start;
         let finish = self.hand_over.clone();
+        let buffers = Arc::clone(&self.inner.buffers);
+        let buffer = buffers.take(length);
         // librbd's thread must not drop what closes an image, so all of it moves on.
         self.image.start_read(
             offset,
             length,
-            Vec::new(),
+            buffer,
             Box::new(move |outcome, buffer| {
                 finish.give(Box::new(move || {
                     let outcome = outcome
@@ -214,7 +216,7 @@ impl ImageReader for RbdReader {
                         .and_then(|()| reader.verify(offset, &buffer));
                     done(
                         outcome
-                            .map(|()| buffer.into())
+                            .map(|()| buffers.lend(buffer))
                             .map_err(|error| reader.error("read", error)),
                     );
                 }));

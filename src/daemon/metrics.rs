@@ -1,0 +1,71 @@
+//! Figures for monitoring: gathered from below, served at an address of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::admin;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::images::Images;
+use crate::telemetry::metrics::{self, Metrics};
+
+/// The address for `/metrics`, taken but not answering yet.
+pub(super) struct MetricsServer {
+    metrics: Metrics,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// `/metrics`, answering until it is dropped.
+pub(super) struct MetricsServed {
+    _stop: watch::Sender<()>,
+}
+
+impl MetricsServer {
+    /// Begins to count, if anybody may ask.
+    ///
+    /// # Errors
+    /// `Config` when the address cannot be had.
+    pub(super) fn bind(runtime: &Runtime, config: &Config) -> Result<Option<Self>> {
+        let Some(wanted) = config.metrics_listen else { return Ok(None) };
+        let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(|error| {
+            Error::Config(format!("[glancefs] metrics_listen: cannot listen at {wanted}: {error}"))
+        })?;
+        let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
+        Ok(Some(Self { metrics: metrics::install()?, listener, address }))
+    }
+
+    pub(super) fn start(self, runtime: &Runtime, images: &Arc<Images>) -> MetricsServed {
+        let (stop, mut stopped) = watch::channel(());
+        let (images, metrics) = (Arc::clone(images), self.metrics);
+        let gather = move || {
+            set_levels(&images);
+            metrics.render()
+        };
+        let shutdown = async move {
+            // Nothing is ever sent: the sender goes.
+            let _ = stopped.changed().await;
+        };
+        info!(address = %self.address, "metrics answer at /metrics");
+        runtime.spawn(admin::serve_metrics(self.listener, Arc::new(gather), shutdown));
+        MetricsServed { _stop: stop }
+    }
+}
+
+fn set_levels(images: &Images) {
+    if let Ok(summary) = images.catalog().summary() {
+        metrics::IMAGES.set(summary.images);
+    }
+    metrics::UPLOADS_IN_PROGRESS.set(images.uploads().len() as u64);
+    let cache = images.cache_figures();
+    metrics::CACHE_LIMIT.set(cache.capacity);
+    metrics::CACHE_USED.set(cache.used);
+    metrics::CACHE_IN_FLIGHT.set(cache.in_flight);
+    metrics::CACHE_HITS.set(cache.hit_bytes);
+    metrics::CACHE_MISSES.set(cache.missed_bytes);
+}

@@ -1,0 +1,174 @@
+//! Figures for monitoring, in Prometheus' text format.
+//!
+//! Every name is declared here.  Whoever has something to count takes a handle from here once and
+//! keeps it; until [`install`] was called, counting does nothing.
+
+use std::time::Duration;
+
+pub use metrics::{Counter, Histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::error::{Error, Result};
+
+const STORE_READS: &str = "glancefs_store_reads_total";
+const STORE_READ_BYTES: &str = "glancefs_store_read_bytes_total";
+const STORE_READ_ERRORS: &str = "glancefs_store_read_errors_total";
+const STORE_READ_SECONDS: &str = "glancefs_store_read_seconds";
+const READS: &str = "glancefs_reads_total";
+const READ_BYTES: &str = "glancefs_read_bytes_total";
+const UPLOADS: &str = "glancefs_uploads_total";
+const UPLOAD_BYTES: &str = "glancefs_upload_bytes_total";
+const REQUESTS: &str = "glancefs_http_requests_total";
+const REQUEST_SECONDS: &str = "glancefs_http_request_seconds";
+
+/// Upper bounds of the classes of a histogram, in seconds: from a memory's answer to a timeout.
+const CLASSES: [f64; 14] =
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// What is counted, to be shown.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// Starts counting, for the whole process; to be called once.
+///
+/// # Errors
+/// `Config` when it was called before.
+pub fn install() -> Result<Metrics> {
+    let failed = |error| Error::Config(format!("metrics cannot be counted: {error}"));
+    let builder = PrometheusBuilder::new().set_buckets(&CLASSES).map_err(failed)?;
+    let handle = builder.install_recorder().map_err(failed)?;
+    describe();
+    Ok(Metrics(handle))
+}
+
+impl Metrics {
+    /// All of it, as Prometheus reads it.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+}
+
+fn describe() {
+    describe_counter!(STORE_READS, "Reads of a store, by store");
+    describe_counter!(STORE_READ_BYTES, Unit::Bytes, "Bytes read from a store, by store");
+    describe_counter!(STORE_READ_ERRORS, "Reads of a store that failed, by store");
+    describe_histogram!(STORE_READ_SECONDS, Unit::Seconds, "How long a store takes to read");
+    describe_counter!(READS, "Reads that were answered, by face; not those the kernel does itself");
+    describe_counter!(READ_BYTES, Unit::Bytes, "Bytes that were given to readers, by face");
+    describe_counter!(UPLOADS, "Uploads that ended, by store and outcome");
+    describe_counter!(UPLOAD_BYTES, Unit::Bytes, "Bytes of uploads that became active, by store");
+    describe_counter!(REQUESTS, "Requests of the API, by method and status");
+    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Until the head of an answer, by method");
+    for level in LEVELS {
+        describe_gauge!(level.0, level.1);
+    }
+}
+
+/// A figure that goes up and down: its name and what it says.
+pub struct Level(&'static str, &'static str);
+
+/// Images in the catalog.
+pub const IMAGES: Level = Level("glancefs_images", "Images in the catalog");
+/// Uploads in progress.
+pub const UPLOADS_IN_PROGRESS: Level = Level("glancefs_uploads_in_progress", "Uploads in progress");
+/// The block cache's bound.
+pub const CACHE_LIMIT: Level = Level("glancefs_cache_limit_bytes", "Bound of the block cache");
+/// What is in the block cache.
+pub const CACHE_USED: Level = Level("glancefs_cache_used_bytes", "Bytes in the block cache");
+/// What is on its way into the block cache.
+pub const CACHE_IN_FLIGHT: Level =
+    Level("glancefs_cache_in_flight_bytes", "Bytes on their way into the block cache");
+/// Answered from the block cache.
+pub const CACHE_HITS: Level =
+    Level("glancefs_cache_hit_bytes", "Bytes that were in the block cache, since the start");
+/// Asked for and not in the block cache.
+pub const CACHE_MISSES: Level =
+    Level("glancefs_cache_missed_bytes", "Bytes that were not in the block cache, since the start");
+
+const LEVELS: [Level; 7] = [
+    IMAGES,
+    UPLOADS_IN_PROGRESS,
+    CACHE_LIMIT,
+    CACHE_USED,
+    CACHE_IN_FLIGHT,
+    CACHE_HITS,
+    CACHE_MISSES,
+];
+
+impl Level {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        // Amounts of memory and numbers of images are well below 2^53.
+        gauge!(self.0).set(value as f64);
+    }
+}
+
+/// The reads of one store.
+#[derive(Clone)]
+pub struct StoreReads {
+    reads: Counter,
+    bytes: Counter,
+    errors: Counter,
+    seconds: Histogram,
+}
+
+impl StoreReads {
+    /// Those of the store of this name.
+    pub fn of(store: &str) -> Self {
+        let store = store.to_owned();
+        Self {
+            reads: counter!(STORE_READS, "store" => store.clone()),
+            bytes: counter!(STORE_READ_BYTES, "store" => store.clone()),
+            errors: counter!(STORE_READ_ERRORS, "store" => store.clone()),
+            seconds: histogram!(STORE_READ_SECONDS, "store" => store),
+        }
+    }
+
+    /// One has ended, with so many bytes unless it failed.
+    pub fn ended(&self, took: Duration, bytes: Option<usize>) {
+        self.reads.increment(1);
+        self.seconds.record(took);
+        match bytes {
+            Some(bytes) => self.bytes.increment(bytes as u64),
+            None => self.errors.increment(1),
+        }
+    }
+}
+
+/// What a face answers with image data.
+#[derive(Clone)]
+pub struct FaceReads {
+    reads: Counter,
+    bytes: Counter,
+}
+
+impl FaceReads {
+    /// Those of a face: `mount` or `api`.
+    pub fn of(face: &'static str) -> Self {
+        Self { reads: counter!(READS, "face" => face), bytes: counter!(READ_BYTES, "face" => face) }
+    }
+
+    /// One was answered.
+    pub fn answered(&self, bytes: usize) {
+        self.reads.increment(1);
+        self.bytes.increment(bytes as u64);
+    }
+}
+
+/// An upload to a store has ended: `active` with so many bytes, or not.
+pub fn upload_ended(store: &str, active: Option<u64>) {
+    let outcome = if active.is_some() { "active" } else { "dropped" };
+    counter!(UPLOADS, "store" => store.to_owned(), "outcome" => outcome).increment(1);
+    if let Some(bytes) = active {
+        counter!(UPLOAD_BYTES, "store" => store.to_owned()).increment(bytes);
+    }
+}
+
+/// A request of the API has been answered.
+pub fn request_answered(method: &'static str, status: u16, took: Duration) {
+    counter!(REQUESTS, "method" => method, "status" => status.to_string()).increment(1);
+    histogram!(REQUEST_SECONDS, "method" => method).record(took);
+}
