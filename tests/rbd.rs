@@ -4,24 +4,45 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a failed test")]
 
-#[path = "rbd/cluster.rs"]
-mod cluster;
 #[path = "rbd/failures.rs"]
 mod failures;
+// Not every test binary needs all that the harness offers.
+#[allow(unused_imports)]
+mod harness;
 #[path = "rbd/removal.rs"]
 mod removal;
 #[path = "rbd/writing.rs"]
 mod writing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use glancefs::catalog::model::ImageId;
 use glancefs::error::{Error, Result};
-use glancefs::store::rbd::RbdStore;
+use glancefs::store::rbd::{RbdOptions, RbdStore};
 use glancefs::store::{ImageReader, Store};
+
+use harness::Cluster;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+
+impl Cluster {
+    /// The options of a store as client.glance.
+    fn options(&self) -> RbdOptions {
+        RbdOptions {
+            conf: Some(self.conf()),
+            user: Some("glance".into()),
+            chunk_mib: 1,
+            connect_timeout: Some(Duration::from_secs(20)),
+            ..RbdOptions::default()
+        }
+    }
+
+    fn store(&self) -> RbdStore {
+        RbdStore::open("ceph", self.options()).unwrap()
+    }
+}
 
 /// Bytes that are not zero and differ from block to block.
 fn pattern(length: usize, seed: u64) -> Vec<u8> {

@@ -185,7 +185,7 @@ impl RbdStore {
     pub fn children(&self, url: &str) -> Result<u64> {
         let (location, connection) = self.inner.reach(url)?;
         let (name, snapshot) = names(&location)?;
-        let count = removal::count_children(&connection, &name, &snapshot);
+        let count = offering::count_children(&connection, &name, &snapshot);
         count.map_err(|error| {
             self.inner.failure(&connection, "list the clones of", &location, error)
         })

@@ -1,9 +1,11 @@
-//! A private Ceph cluster for a test, made by `scripts/dev-ceph`.
+//! A private Ceph cluster for tests, made by `scripts/dev-ceph`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
+
+use serde_json::Value;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/dev-ceph");
 
@@ -28,6 +30,15 @@ impl Cluster {
 
     /// Starts one of its own for a test: `memstore`, or `bluestore`, which survives a stop.
     pub fn start(store: &str) -> Self {
+        Self::start_as(store, "0")
+    }
+
+    /// Starts one that counts how full it is.
+    pub fn start_with_manager() -> Self {
+        Self::start_as("memstore", "1")
+    }
+
+    fn start_as(store: &str, managers: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("glancefs-test-").tempdir().unwrap().keep();
         // Before there is anything to destroy.
         let mut guard = Command::new("sh")
@@ -44,11 +55,16 @@ impl Cluster {
             .arg("up")
             .arg(&cluster.directory)
             .env("CEPH_DEV_STORE", store)
-            .env("CEPH_DEV_MGR", "0")
+            .env("CEPH_DEV_MGR", managers)
             .output()
             .unwrap();
         assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
         cluster
+    }
+
+    /// Where everything of it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub fn conf(&self) -> PathBuf {
@@ -78,6 +94,25 @@ impl Cluster {
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// What `rbd … --format json` says.
+    pub fn rbd_json(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["--format", "json"]].concat();
+        serde_json::from_str(&self.run("rbd", &arguments)).unwrap()
+    }
+
+    /// Whether `rbd ls` names an image.
+    pub fn lists(&self, image: &str) -> bool {
+        self.run("rbd", &["ls", "images"]).lines().any(|line| line == image)
+    }
+
+    /// Makes a user; the keyring is where Ceph looks for it.
+    pub fn add_user(&self, name: &str, caps: &[&str]) {
+        let entity = format!("client.{name}");
+        let keyring = self.directory.join(format!("ceph.{entity}.keyring"));
+        let arguments = [&["auth", "get-or-create", entity.as_str()], caps].concat();
+        std::fs::write(keyring, self.run("ceph", &arguments)).unwrap();
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use glancefs::store::rbd::{RbdOptions, RbdStore};
 
-use super::cluster::Cluster;
+use crate::harness::Cluster;
 use super::*;
 
 fn words<T>(outcome: Result<T>) -> String {

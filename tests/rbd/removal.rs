@@ -6,7 +6,7 @@ use std::thread;
 
 use glancefs::store::rbd::RbdStore;
 
-use super::cluster::Cluster;
+use crate::harness::Cluster;
 use super::*;
 
 #[test]

@@ -6,7 +6,7 @@ use glancefs::store::ImageWriter;
 use glancefs::store::rbd::{RbdOptions, RbdStore};
 use proptest::prelude::*;
 
-use super::cluster::Cluster;
+use crate::harness::Cluster;
 use super::*;
 
 #[test]

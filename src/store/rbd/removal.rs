@@ -9,6 +9,7 @@ use super::SNAPSHOT;
 use super::connection::Connection;
 use super::errno::Errno;
 use super::image::{Access, Image};
+use super::offering::{open_alone, unprotect_unless_cloned};
 
 /// A dead client's watch lasts 30 s (`osd_client_watch_timeout`); until then its image is busy.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(45);
@@ -26,11 +27,7 @@ pub(super) fn delete(
     name: &CStr,
     snapshot: &CStr,
 ) -> Result<(), Errno> {
-    let image = Image::open(connection, name, None, Access::Write)?;
-    // This handle is one of them.
-    if image.watchers()? > 1 {
-        return Err(Errno::BUSY);
-    }
+    let image = open_alone(connection, name)?;
     let removed = remove_snapshot(&image, name, snapshot)?;
     drop(image);
     let outcome = remove_or_trash(connection, name);
@@ -45,34 +42,14 @@ pub(super) fn delete(
 
 /// Removes the snapshot, if it is there and nobody needs it.
 fn remove_snapshot(image: &Arc<Image>, name: &CStr, snapshot: &CStr) -> Result<bool, Errno> {
-    let exists = image.snapshots()?.iter().any(|other| other.name.as_c_str() == snapshot);
-    if !exists {
+    if !unprotect_unless_cloned(image, name, snapshot)? {
         return Ok(false);
     }
-    if count_children(image.connection(), name, snapshot)? > 0 {
-        return Err(Errno::BUSY);
-    }
-    // Ceph looks for clones again, and in every pool.
-    image.unprotect(snapshot)?;
     if let Err(error) = image.remove_snapshot(snapshot) {
         image.protect(snapshot)?;
         return Err(error);
     }
     Ok(true)
-}
-
-/// How many clones a snapshot has: one when there are some that this user may not see.
-pub(super) fn count_children(
-    connection: &Arc<Connection>,
-    name: &CStr,
-    snapshot: &CStr,
-) -> Result<u64, Errno> {
-    let image = Image::open(connection, name, Some(snapshot), Access::Read)?;
-    match image.children() {
-        // librbd opens every clone that it lists, also those in pools of other users.
-        Err(Errno::PERM | Errno::ACCES) => Ok(1),
-        outcome => outcome,
-    }
 }
 
 /// Removes whatever there is of an image that nobody has a record of.
