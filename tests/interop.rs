@@ -1,4 +1,4 @@
-//! Real programs of others: glance-api on the same database and store, the `openstack` client
+//! Real programs of others: glance-api on the same database and store (files, or Ceph), the `openstack` client
 //! against our API, and a machine that boots from the mount.
 //!
 //! `scripts/test` installs them and says where they are.
@@ -8,6 +8,8 @@
 
 #[path = "interop/boot.rs"]
 mod boot;
+#[path = "interop/ceph.rs"]
+mod ceph;
 #[path = "interop/client.rs"]
 mod client;
 #[path = "interop/glance_api.rs"]

@@ -1,4 +1,4 @@
-//! The real glance-api, on the database and the file store of a glancefs.
+//! The real glance-api, on the database and the store of a glancefs.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use crate::harness::Glancefs;
+use crate::ceph;
+use crate::harness::{Cluster, Glancefs};
 use crate::http::ImageApi;
 use crate::program;
 
@@ -21,13 +22,21 @@ pub struct GlanceApi {
 }
 
 impl GlanceApi {
-    /// Starts one beside a glancefs, which may run or not.
+    /// Starts one beside a glancefs, which may run or not, on its directory.
     pub fn beside(glancefs: &Glancefs) -> Self {
-        let config = configure(glancefs);
+        Self::start(&configure(glancefs, &datadir(glancefs)))
+    }
+
+    /// Starts one beside a glancefs, which may run or not, on the pool `images` of a cluster.
+    pub fn on_ceph(glancefs: &Glancefs, cluster: &Cluster) -> Self {
+        Self::start(&configure(glancefs, &ceph::store(cluster)))
+    }
+
+    fn start(config: &Path) -> Self {
         let log = config.join("log");
         let mut child = Command::new(program(ENVIRONMENT, "python"))
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/serve_glance.py"))
-            .env("OS_GLANCE_CONFIG_DIR", &config)
+            .env("OS_GLANCE_CONFIG_DIR", config)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log).unwrap())
@@ -60,7 +69,7 @@ impl Drop for GlanceApi {
 /// Runs the real `glance-manage` on the database of a glancefs; returns what it prints.
 #[track_caller]
 pub fn glance_manage(glancefs: &Glancefs, arguments: &[&str]) -> String {
-    let config = configure(glancefs);
+    let config = configure(glancefs, &datadir(glancefs));
     let done = Command::new(program(ENVIRONMENT, "glance-manage"))
         .arg("--config-file")
         .arg(config.join("glance-api.conf"))
@@ -72,29 +81,34 @@ pub fn glance_manage(glancefs: &Glancefs, arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// Writes a configuration that needs no Keystone; returns its directory.
-fn configure(glancefs: &Glancefs) -> PathBuf {
+/// A store in the embedded store's directory.
+fn datadir(glancefs: &Glancefs) -> String {
+    let directory = glancefs.datadir();
+    fs::create_dir_all(&directory).unwrap();
+    format!(
+        "[DEFAULT]\nenabled_backends = file:file\n[glance_store]\ndefault_backend = file\n\
+         [file]\nfilesystem_store_datadir = {}\n",
+        directory.display()
+    )
+}
+
+/// Writes a configuration with this store that needs no Keystone; returns its directory.
+fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
     let directory = glancefs.directory().join("glance");
     fs::create_dir_all(directory.join("staging")).unwrap();
-    fs::create_dir_all(glancefs.datadir()).unwrap();
     let shown = |path: &Path| path.display().to_string();
-    let (state, own, data) =
-        (shown(&glancefs.state_dir()), shown(&directory), shown(&glancefs.datadir()));
+    let (state, own) = (shown(&glancefs.state_dir()), shown(&directory));
     // Without an identity Glance calls everybody an administrator, but one without roles: only the
     // old rules let such a one do anything.
     let text = format!(
-        "[DEFAULT]\n\
-         enabled_backends = file:file\n\
+        "{store}\
+         [DEFAULT]\n\
          use_stderr = true\n\
          enabled_import_methods = []\n\
          worker_self_reference_url = http://127.0.0.1:1\n\
          image_cache_dir = {own}/cache\n\
          [database]\n\
          connection = sqlite:///{state}/glance.sqlite\n\
-         [glance_store]\n\
-         default_backend = file\n\
-         [file]\n\
-         filesystem_store_datadir = {data}\n\
          [os_glance_staging_store]\n\
          filesystem_store_datadir = {own}/staging\n\
          [os_glance_tasks_store]\n\

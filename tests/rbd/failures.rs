@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use glancefs::store::rbd::{RbdOptions, RbdStore};
 
-use crate::harness::Cluster;
 use super::*;
+use crate::harness::Cluster;
 
 fn words<T>(outcome: Result<T>) -> String {
     match outcome {

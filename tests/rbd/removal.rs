@@ -6,8 +6,8 @@ use std::thread;
 
 use glancefs::store::rbd::RbdStore;
 
-use crate::harness::Cluster;
 use super::*;
+use crate::harness::Cluster;
 
 #[test]
 #[ignore = "needs Ceph's packages"]

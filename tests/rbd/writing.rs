@@ -6,8 +6,8 @@ use glancefs::store::ImageWriter;
 use glancefs::store::rbd::{RbdOptions, RbdStore};
 use proptest::prelude::*;
 
-use crate::harness::Cluster;
 use super::*;
+use crate::harness::Cluster;
 
 #[test]
 #[ignore = "needs Ceph's packages"]
@@ -82,8 +82,9 @@ fn an_image_looks_as_glance_makes_it() {
     assert_eq!(info["order"], 23, "{info}");
     assert_eq!(info["size"], 9_000_001);
     assert_eq!(info["format"], 2);
-    let features = info["features"].as_array().unwrap();
-    assert!(features.contains(&"layering".into()), "{info}");
+    // Ceph's own default, as Glance asks for it (`interop` compares with the real Glance).
+    let features = ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"];
+    assert_eq!(info["features"], serde_json::json!(features), "{info}");
     let snapshots = cluster.rbd_json(&["snap", "ls", &image]);
     assert_eq!(snapshots.as_array().unwrap().len(), 1, "{snapshots}");
     assert_eq!(snapshots[0]["name"], "snap");
@@ -109,9 +110,20 @@ fn features_are_those_of_the_configuration() {
     let options = RbdOptions { conf: Some(conf), ..cluster.options() };
     let store = RbdStore::open("ceph", options).unwrap();
     let (id, url) = put(&store, &pattern(3 * MIB as usize, 4));
-    let info = cluster.rbd_json(&["info", &format!("images/{id}")]);
-    assert_eq!(info["features"], serde_json::json!(["layering"]));
+    let features = |id| cluster.rbd_json(&["info", &format!("images/{id}")])["features"].clone();
+    assert_eq!(features(id), serde_json::json!(["layering"]));
     assert!(read_all(store.open(&url).unwrap().as_ref()).unwrap() == pattern(3 * MIB as usize, 4));
+
+    // As the monitors keep it for every client of this name.
+    cluster.add_user("central", &["mon", "profile rbd", "osd", "profile rbd"]);
+    for (value, expected) in
+        [("layering,exclusive-lock", vec!["layering", "exclusive-lock"]), ("0", vec!["layering"])]
+    {
+        cluster.run("ceph", &["config", "set", "client.central", "rbd_default_features", value]);
+        let options = RbdOptions { user: Some("central".into()), ..cluster.options() };
+        let (id, _) = put(&RbdStore::open("ceph", options).unwrap(), &pattern(4096, 4));
+        assert_eq!(features(id), serde_json::json!(expected), "{value}");
+    }
 }
 
 #[test]
