@@ -15,6 +15,8 @@ mod harness;
 mod listing;
 #[path = "ceph/reading.rs"]
 mod reading;
+#[path = "ceph/monitor.rs"]
+mod monitor;
 #[path = "ceph/sparse.rs"]
 mod sparse;
 #[path = "ceph/uploads.rs"]
@@ -24,8 +26,13 @@ use harness::{Cluster, Glancefs, Start};
 
 /// A mount on the pool `images`, as the user with the caps that Glance's documentation gives it.
 fn mount_on(cluster: &Cluster) -> Glancefs {
+    mount_as("glance", cluster)
+}
+
+/// A mount on the pool `images`, as this user.
+fn mount_as(user: &str, cluster: &Cluster) -> Glancefs {
     let config = format!(
-        "[glance_store]\nstores = rbd\ndefault_store = rbd\nrbd_store_user = glance\n\
+        "[glance_store]\nstores = rbd\ndefault_store = rbd\nrbd_store_user = {user}\n\
          rbd_store_ceph_conf = {}\nrados_connect_timeout = 3\nrbd_thin_provisioning = true\n",
         cluster.conf().display()
     );

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,8 @@ pub struct KernelCache {
     orders: SyncSender<Order>,
 }
 
-type Order = (Vec<Stale>, SyncSender<()>);
+/// What to forget, and what to do then.
+type Order = (Vec<Stale>, Box<dyn FnOnce() + Send>);
 
 impl KernelCache {
     fn start(notifier: Notifier) -> Result<Self> {
@@ -68,12 +69,11 @@ impl KernelCache {
         thread::Builder::new()
             .name("kernel-cache".to_string())
             .spawn(move || {
-                while let Ok((stale, done)) = queue.recv() {
+                while let Ok((stale, then)) = queue.recv() {
                     for stale in stale {
                         forget(&notifier, &stale);
                     }
-                    // Whoever waited may have given up.
-                    let _ = done.try_send(());
+                    then();
                 }
             })
             .map_err(Error::io("start", "a thread of the mount"))?;
@@ -86,12 +86,26 @@ impl KernelCache {
             return;
         }
         let (sender, done) = sync_channel(1);
-        // Never waits for room: what is not ordered the kernel forgets by itself, within a second.
-        if self.orders.try_send((stale, sender)).is_err() || OWN_THREAD.get() {
+        self.forget_and_then(stale, move || {
+            // Whoever waited may have given up.
+            let _ = sender.try_send(());
+        });
+        if OWN_THREAD.get() {
             return;
         }
         if done.recv_timeout(FORGET_DEADLINE).is_err() {
             debug!("the kernel is slow to forget; it does so by itself within a second");
+        }
+    }
+
+    /// Has the kernel forget before something happens, like the answer to a request during which
+    /// the kernel holds no lock.
+    pub fn forget_and_then(&self, stale: Vec<Stale>, then: impl FnOnce() + Send + 'static) {
+        // Never waits for room: what is not ordered the kernel forgets by itself, within a second.
+        let ordered = self.orders.try_send((stale, Box::new(then)));
+        if let Err(TrySendError::Full((_, then)) | TrySendError::Disconnected((_, then))) = ordered
+        {
+            then();
         }
     }
 }

@@ -9,7 +9,7 @@
 //! sides; `extents` is where data is, `location` what URLs say.
 //!
 //! Besides what Glance writes, an image gets a metadata entry `_glancefs_extents`: where its data
-//! is, to 64 KiB, for all nodes to know.
+//! is, to 4 KiB, for all nodes to know.
 
 mod bounded;
 mod buffers;

@@ -14,6 +14,7 @@ use crate::fs::errno::Errno;
 use crate::fs::inodes::{self, Ino, Node};
 use crate::fs::names;
 use crate::fs::process::Process;
+use crate::fs::session::Stale;
 use crate::fs::view::Folder;
 use crate::images::OpenImage;
 use crate::store::Capacity;
@@ -150,10 +151,30 @@ impl Filesystem {
             });
         }
         let location = self.row(id).ok().and_then(|row| row.location);
-        if location.is_none_or(|url| self.images.is_local(&url)) {
-            return answer(this.open_image(id));
+        match location.filter(|url| !self.images.is_local(url)) {
+            None => answer(this.open_image(id)),
+            Some(url) => self.readers.run(move || this.open_distant(ino, id, &url, answer)),
         }
-        self.readers.run(move || answer(this.open_image(id)));
+    }
+
+    /// Opens an image of a store that may find out only now how much of it is data.  The kernel must
+    /// not tell the old figure: by the blocks of an `fstat`, programs decide whether to look for
+    /// holes.
+    fn open_distant(
+        &self,
+        ino: Ino,
+        id: ImageId,
+        url: &str,
+        answer: impl FnOnce(Answer<Opened>) + Send + 'static,
+    ) {
+        let known = self.images.allocated(url);
+        let opened = self.open_image(id);
+        match self.kernel.get() {
+            Some(kernel) if opened.is_ok() && self.images.allocated(url) != known => {
+                kernel.forget_and_then(vec![Stale::Attributes(ino)], move || answer(opened));
+            }
+            _ => answer(opened),
+        }
     }
 
     fn open_image(&self, id: ImageId) -> Answer<Opened> {

@@ -8,14 +8,14 @@ use std::fmt::Write as _;
 
 use super::super::ByteRange;
 
-/// Data is known to this granularity at best.
-pub(super) const GRANULE: u64 = 64 << 10;
+/// Data is known to this granularity at best: that of the file systems that sparse files come from.
+pub(super) const GRANULE: u64 = 4 << 10;
 
 /// A record is no longer than this; a finer one is made coarser until it fits.
 const RECORD_MAX: usize = 64 << 10;
 
 /// More runs than this are not worth remembering.
-const RUNS_MAX: usize = 1 << 20;
+const RUNS_MAX: usize = 1 << 19;
 
 const VERSION: &str = "1";
 
@@ -57,6 +57,7 @@ impl Extents {
     pub(super) fn insert_granules(&mut self, range: ByteRange) {
         if !range.is_empty() {
             self.insert(granules_around(range, GRANULE));
+            self.bound();
         }
     }
 
@@ -111,10 +112,11 @@ impl Extents {
     }
 
     /// Gives up on the details once they take too much room: all up to the last is data.
-    pub(super) fn bounded(self) -> Self {
-        match self.runs.last_key_value() {
-            Some((_, &end)) if self.runs.len() > RUNS_MAX => Self::whole(end),
-            _ => self,
+    pub(super) fn bound(&mut self) {
+        if self.runs.len() > RUNS_MAX
+            && let Some((_, &end)) = self.runs.last_key_value()
+        {
+            *self = Self::whole(end);
         }
     }
 
@@ -198,7 +200,7 @@ mod tests {
     fn what_is_recorded_is_read_back_for_that_snapshot_only() {
         let data = extents(&[0..G, 5 * G..9 * G]);
         let record = data.record("abc", 7);
-        assert_eq!(record, "1 abc 7 65536 0+1 4+4");
+        assert_eq!(record, "1 abc 7 4096 0+1 4+4");
         assert_eq!(Extents::parse(&record, "abc", 7, 20 * G), Some(data.clone()));
         let cut = Extents::parse(&record, "abc", 7, 8 * G + 10);
         assert_eq!(cut, Some(extents(&[0..G, 5 * G..8 * G + 10])));

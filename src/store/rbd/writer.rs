@@ -22,7 +22,10 @@ const PIECE: u64 = 4 << 20;
 /// An image of unknown size grows by no more than this at a time.  Glance: the same.
 const GROWTH_MAX: u64 = 8 << 30;
 
-static ZEROS: [u8; GRANULE as usize] = [0; GRANULE as usize];
+/// Zeros are left out in blocks of this size: smaller ones are written faster than left out.
+const HOLE: u64 = 64 << 10;
+
+static ZEROS: [u8; HOLE as usize] = [0; HOLE as usize];
 
 /// What was gathered but not yet queued.
 struct Pending {
@@ -178,8 +181,8 @@ impl RbdWriter {
         let mut run = 0;
         while at < data.len() {
             let start = offset + at as u64;
-            let end = granules_around(start..start + 1, GRANULE).end;
-            // A granule's rest always fits.
+            let end = granules_around(start..start + 1, HOLE).end;
+            // A block's rest always fits.
             let length = (data.len() - at).min((end - start) as usize);
             let block = data.get(at..at + length).unwrap_or_default();
             let hole = ZEROS.get(..length) == Some(block)

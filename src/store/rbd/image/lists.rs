@@ -136,7 +136,8 @@ impl Image {
                     (&raw mut found).cast(),
                 )
             })?;
-            Ok(found.extents.bounded())
+            found.extents.bound();
+            Ok(found.extents)
         })
     }
 }
