@@ -141,8 +141,6 @@ impl House {
         mounts: Vec<MountReport>,
         api: Option<SocketAddr>,
     ) -> Result<AdminSocket> {
-        // Not before everything else is up: a process that ends while Ceph's library connects is
-        // aborted by it.
         stores::look_at(self.images.stores())?;
         let images = Arc::clone(&self.images);
         let started_at = Timestamp::now().to_wire();
@@ -158,6 +156,13 @@ impl House {
             stores: images.stores().iter().map(|store| store_report(&**store)).collect(),
         };
         admin::serve(&config.state_dir, Arc::new(gather))
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.images.shut_down();
+        crate::store::rbd::leave_in_peace();
     }
 }
 

@@ -30,7 +30,7 @@ mod removal;
 pub mod upload;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tracing::warn;
@@ -51,6 +51,7 @@ use fields::Edit;
 use journal::{Journal, Work};
 use policy::Action;
 use readers::Readers;
+use recovery::Backlog;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -69,10 +70,13 @@ pub struct Images {
     changes: Changes,
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
+    backlog: Backlog,
+    this: Weak<Self>,
 }
 
 impl Images {
-    /// Puts a catalog and its stores together.  Uploads that a crash interrupted are undone first.
+    /// Puts a catalog and its stores together.  What a crash interrupted is undone first where that
+    /// needs no distant store, and in the background where it does.
     ///
     /// # Errors
     /// `Config` without a store; the catalog's and the stores' errors.
@@ -90,7 +94,7 @@ impl Images {
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
-        let images = Self {
+        let images = Arc::new_cyclic(|this| Self {
             catalog,
             stores,
             journal,
@@ -98,9 +102,16 @@ impl Images {
             changes,
             readers,
             uploads: Mutex::new(Vec::new()),
-        };
+            backlog: Backlog::default(),
+            this: Weak::clone(this),
+        });
         images.recover()?;
-        Ok(Arc::new(images))
+        Ok(images)
+    }
+
+    /// Begins nothing more in the background: what is left there is left to the next start.
+    pub fn shut_down(&self) {
+        self.backlog.end();
     }
 
     /// The options that the rules follow.
@@ -387,6 +398,12 @@ impl Images {
     /// Whether an image at this location can be opened and read without waiting for the network.
     pub fn is_local(&self, url: &str) -> bool {
         self.store_of(url).is_none_or(|store| store.is_local())
+    }
+
+    /// Whether any of these is open for reading in this process, in a store that would not let its
+    /// readers go on without it.
+    fn is_read_here(&self, urls: &[String]) -> bool {
+        urls.iter().any(|url| self.store_of(url).is_some_and(|store| store.is_read_here(url)))
     }
 
     /// How many clones depend on an image's data; `None` where its stores know no clones.

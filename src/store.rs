@@ -108,8 +108,17 @@ pub trait Store: Send + Sync {
     /// `NotFound` when there is none; `InUse` when clones depend on it.
     fn delete(&self, url: &str) -> Result<()>;
 
+    /// Whether this process has finished data open for reading, and its readers would not go on
+    /// when it is deleted.
+    fn is_read_here(&self, _url: &str) -> bool {
+        false
+    }
+
     /// Removes whatever an interrupted upload of this id left: partial data, or data that was
     /// finished but never recorded.  Nothing to remove is fine.
+    ///
+    /// # Errors
+    /// `InUse` while somebody, who may be dead, is still taken for its writer.
     fn discard(&self, id: ImageId) -> Result<()>;
 
     /// Room.

@@ -13,10 +13,12 @@ mod failures;
 mod harness;
 #[path = "ceph/listing.rs"]
 mod listing;
-#[path = "ceph/reading.rs"]
-mod reading;
 #[path = "ceph/monitor.rs"]
 mod monitor;
+#[path = "ceph/reading.rs"]
+mod reading;
+#[path = "ceph/recovery.rs"]
+mod recovery;
 #[path = "ceph/sparse.rs"]
 mod sparse;
 #[path = "ceph/uploads.rs"]

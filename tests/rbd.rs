@@ -84,6 +84,19 @@ fn extents(reader: &Arc<dyn ImageReader>) -> Vec<(u64, u64)> {
     found
 }
 
+/// Removes what is left of an upload, once the watch of its dead writer has ended.
+fn discard_in_the_end(store: &RbdStore, id: ImageId) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        match store.discard(id) {
+            Err(Error::InUse(_)) if std::time::Instant::now() < until => {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+            }
+            outcome => return outcome.unwrap(),
+        }
+    }
+}
+
 fn is_in_use<T>(outcome: Result<T>) -> bool {
     matches!(outcome, Err(Error::InUse(_)))
 }

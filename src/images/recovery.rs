@@ -1,7 +1,14 @@
-//! Undoing what a crash interrupted.
+//! Undoing what a crash interrupted, and finishing what could not be finished.
 //!
 //! The journal lists what this daemon had begun; nothing else is touched.  Doing it twice does no
-//! harm, so a crash during recovery is just another crash.
+//! harm, so a crash during recovery is just another crash.  What needs only this machine's disks is
+//! done before anything is served.  What needs a distant store is done in the background
+//! ([`Backlog`]), as often as it takes, so that nobody waits for a store that does not answer; until
+//! then the record stays `saving`, and the entry in the journal.
+
+mod backlog;
+
+use std::sync::Arc;
 
 use tracing::{info, warn};
 
@@ -10,26 +17,58 @@ use super::crash::{self, Step};
 use super::journal::{Entry, Work};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
+use crate::store::Store;
+pub(super) use backlog::Backlog;
 
 impl Images {
-    /// Undoes everything that the journal lists.
+    /// Undoes what the journal lists, or leaves it to the backlog.
     pub(super) fn recover(&self) -> Result<()> {
-        // Stores that did not answer: each is waited for only once.
-        let mut away = Vec::new();
+        let mut later = Vec::new();
         for entry in self.journal.entries()? {
-            match self.undo(&entry, &mut away) {
-                Ok(()) => {
-                    crash::point(Step::Undone);
-                    self.journal.end(entry.id)?;
-                }
+            if self.is_distant(&entry) {
+                later.push(entry);
+                continue;
+            }
+            match self.settle(&entry, &mut Vec::new()) {
                 // One store that is away must not keep the others' images from being served.
                 Err(error @ Error::StoreUnavailable(_)) => {
-                    warn!(image = %entry.id, %error, "left for the next start");
+                    warn!(image = %entry.id, %error, "what was interrupted is left for later");
+                    later.push(entry);
                 }
-                Err(error) => return Err(error),
+                outcome => outcome?,
             }
         }
+        self.backlog.add(&self.this, later);
         Ok(())
+    }
+
+    /// Leaves work that could not be ended to the backlog; its entry is in the journal.
+    pub(super) fn end_later(&self, id: ImageId, work: Work) {
+        self.backlog.add(&self.this, vec![Entry { id, work: Some(work) }]);
+    }
+
+    /// How much is left to be undone or finished.
+    pub fn unfinished(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Whether this may have to wait for the network.
+    fn is_distant(&self, entry: &Entry) -> bool {
+        match &entry.work {
+            None => false,
+            Some(Work::Draft { store } | Work::Upload { store }) => {
+                self.stores.iter().any(|other| other.name() == store && !other.is_local())
+            }
+            Some(Work::Removal { urls }) => urls.iter().any(|url| !self.is_local(url)),
+        }
+    }
+
+    /// Undoes or finishes what an entry says, and the entry with it.  `away` are the stores that did
+    /// not answer: each is waited for only once.
+    fn settle(&self, entry: &Entry, away: &mut Vec<String>) -> Result<()> {
+        self.undo(entry, away)?;
+        crash::point(Step::Undone);
+        self.journal.end(entry.id)
     }
 
     fn undo(&self, entry: &Entry, away: &mut Vec<String>) -> Result<()> {
@@ -42,16 +81,16 @@ impl Images {
             // The crash came after the image was complete.
             (_, Some(_)) => Ok(()),
             (Work::Removal { urls }, None) => {
-                info!(image = %id, "removing what a crash left of a deleted image");
                 for url in urls {
                     self.at_store_of(url, away, |store| store.delete(url))?;
                 }
+                info!(image = %id, "what was left of a deleted image is removed");
                 crash::point(Step::Discarded);
                 Ok(())
             }
             (Work::Draft { store } | Work::Upload { store }, None) => {
-                info!(image = %id, ?work, "undoing what a crash interrupted");
                 self.at_store(store, away, |store| store.discard(id))?;
+                info!(image = %id, ?work, "an unfinished upload is undone");
                 crash::point(Step::Discarded);
                 self.undo_record(id, work)
             }
@@ -72,7 +111,7 @@ impl Images {
         &self,
         url: &str,
         away: &mut Vec<String>,
-        act: impl FnOnce(&dyn crate::store::Store) -> Result<()>,
+        act: impl FnOnce(&dyn Store) -> Result<()>,
     ) -> Result<()> {
         let Some(store) = self.store_of(url) else { return Ok(()) };
         self.at_store(store.name(), away, act)
@@ -82,13 +121,13 @@ impl Images {
         &self,
         name: &str,
         away: &mut Vec<String>,
-        act: impl FnOnce(&dyn crate::store::Store) -> Result<()>,
+        act: impl FnOnce(&dyn Store) -> Result<()>,
     ) -> Result<()> {
         let unavailable = |why: &str| Error::StoreUnavailable(format!("store {name} {why}"));
         if away.iter().any(|other| other == name) {
             return Err(unavailable("does not answer"));
         }
-        let store = self.stores.iter().find(|store| store.name() == name);
+        let store: Option<&Arc<dyn Store>> = self.stores.iter().find(|store| store.name() == name);
         let store = store.ok_or_else(|| unavailable("is not configured"))?;
         match act(&**store) {
             Ok(()) | Err(Error::NotFound(_)) => Ok(()),

@@ -491,6 +491,22 @@ impl Upload {
         self.writer.as_mut().ok_or_else(|| gone(id))
     }
 
+    /// Removes the data and puts the record back.
+    fn undo(&mut self) -> Result<()> {
+        // What has failed would only fail again, and whoever writes waits for it.
+        if let Some(reason) = &self.failed
+            && !self.store.is_local()
+        {
+            return Err(Error::StoreUnavailable(reason.clone()));
+        }
+        // A store that could not remove it by itself is heard here.  Data that was there before us
+        // is somebody else's.
+        if self.holds_data {
+            self.store.discard(self.recorded.id)?;
+        }
+        self.images.undo_record(self.recorded.id, &self.work)
+    }
+
     /// Ends the work: from here on the upload exists nowhere but in memory.
     fn close(&mut self) {
         self.images.uploads.lock().retain(|other| !Arc::ptr_eq(other, &self.progress));
@@ -512,13 +528,10 @@ impl Drop for Upload {
         metrics::upload_ended(self.store.name(), None);
         // The data first: while the record says `saving` nobody else may start.
         self.writer = None;
-        // A store that could not remove it by itself is heard here.  Data that was there before us
-        // is somebody else's.
-        let discarded = if self.holds_data { self.store.discard(id) } else { Ok(()) };
-        if let Err(error) = self.images.undo_record(id, &self.work).and(discarded) {
-            // The journal entry stays, so the next start tries again.
-            warn!(image = %id, %error, "an unfinished upload could not be undone");
+        if let Err(error) = self.undo() {
+            warn!(image = %id, %error, "an unfinished upload is undone later");
             self.images.uploads.lock().retain(|other| !Arc::ptr_eq(other, &self.progress));
+            self.images.end_later(id, self.work.clone());
             return;
         }
         self.close();

@@ -102,6 +102,12 @@ impl Default for RbdOptions {
     }
 }
 
+/// To be called before the process ends, if it may end while a cluster is being asked: Ceph's
+/// libraries would abort it.
+pub fn leave_in_peace() {
+    library::leave_in_peace();
+}
+
 /// A pool that holds the data of images.
 pub struct RbdStore {
     name: String,
@@ -368,6 +374,12 @@ impl Store for RbdStore {
             .map_err(|error| self.inner.failure(&connection, "remove", &location, error))?;
         self.inner.forget(&location.image);
         Ok(())
+    }
+
+    fn is_read_here(&self, url: &str) -> bool {
+        let Ok(location) = self.inner.location(url) else { return false };
+        let readers = self.inner.readers.lock();
+        readers.get(&location.image).is_some_and(|reader| reader.strong_count() > 0)
     }
 
     fn discard(&self, id: ImageId) -> Result<()> {

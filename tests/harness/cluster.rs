@@ -73,7 +73,9 @@ impl Cluster {
 
     /// Does something to a daemon: `kill-osd` and the like.
     pub fn act(&self, verb: &str) {
-        let done = Command::new(SCRIPT).arg(verb).arg(&self.directory).output().unwrap();
+        let mut command = Command::new(SCRIPT);
+        command.arg(verb).arg(&self.directory).env("CEPH_DEV_MGR", "0");
+        let done = command.output().unwrap();
         assert!(done.status.success(), "{verb}: {}", String::from_utf8_lossy(&done.stderr));
     }
 

@@ -276,6 +276,15 @@ fn address(library: &'static libloading::Library, name: &str) -> Option<*mut c_v
     address.filter(|address| !address.is_null())
 }
 
+static LIBRARY: OnceLock<Library> = OnceLock::new();
+
+/// [`leave_without_destructors`], if Ceph is in use at all.
+pub(super) fn leave_in_peace() {
+    if LIBRARY.get().is_some() {
+        leave_without_destructors();
+    }
+}
+
 unsafe extern "C" {
     /// glibc: as atexit(3), with the exit status and an argument.
     fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
@@ -311,7 +320,6 @@ impl Library {
     /// # Errors
     /// `Config`, with the package to install.
     pub(super) fn get() -> Result<&'static Self> {
-        static LIBRARY: OnceLock<Library> = OnceLock::new();
         if let Some(library) = LIBRARY.get() {
             return Ok(library);
         }

@@ -2,20 +2,12 @@
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::SNAPSHOT;
 use super::connection::Connection;
 use super::errno::Errno;
 use super::image::{Access, Image};
 use super::offering::{open_alone, unprotect_unless_cloned};
-
-/// A dead client's watch lasts 30 s (`osd_client_watch_timeout`); until then its image is busy.
-const WATCH_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// How often to look whether it has ended.
-const WATCH_POLL: Duration = Duration::from_millis(500);
 
 /// Removes a finished image.
 ///
@@ -53,28 +45,28 @@ fn remove_snapshot(image: &Arc<Image>, name: &CStr, snapshot: &CStr) -> Result<b
 }
 
 /// Removes whatever there is of an image that nobody has a record of.
+///
+/// # Errors
+/// `BUSY` while it has a watch: a dead client's lasts 30 s (`osd_client_watch_timeout`).
 pub(super) fn discard(connection: &Arc<Connection>, name: &CStr) -> Result<(), Errno> {
-    let deadline = Instant::now() + WATCH_TIMEOUT;
-    loop {
-        match discard_once(connection, name) {
-            Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if Instant::now() < deadline => thread::sleep(WATCH_POLL),
-            outcome => return outcome,
+    match Image::open(connection, name, None, Access::Write) {
+        Ok(image) => {
+            // What follows would wait for the lock of whoever has the other one.
+            if image.watchers()? > 1 {
+                return Err(Errno::BUSY);
+            }
+            remove_snapshot(&image, name, SNAPSHOT)?;
+            drop(image);
+            gone_or(remove_or_trash(connection, name))
         }
+        // What an interrupted removal left cannot be opened, but removed.
+        Err(Errno::NOENT) => gone_or(Image::remove(connection, name)),
+        Err(error) => Err(error),
     }
 }
 
-fn discard_once(connection: &Arc<Connection>, name: &CStr) -> Result<(), Errno> {
-    match Image::open(connection, name, None, Access::Write) {
-        Ok(image) => {
-            remove_snapshot(&image, name, SNAPSHOT)?;
-            drop(image);
-            remove_or_trash(connection, name)
-        }
-        // What an interrupted removal left cannot be opened, but removed.
-        Err(Errno::NOENT) => Image::remove(connection, name),
-        Err(error) => Err(error),
-    }
+fn gone_or(outcome: Result<(), Errno>) -> Result<(), Errno> {
+    if outcome == Err(Errno::NOENT) { Ok(()) } else { outcome }
 }
 
 fn remove_or_trash(connection: &Arc<Connection>, name: &CStr) -> Result<(), Errno> {
