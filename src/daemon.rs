@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Resource;
 use tokio::net::TcpListener;
@@ -39,11 +39,14 @@ use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
 use crate::images::{Backend, Images, Options};
-use crate::store::Store;
+use crate::store::{Condition, Store};
 use metrics::MetricsServer;
 
 /// How long uploads in progress may go on after the daemon was told to end.
 const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long `glancefs status` waits for stores to say how they are.
+const STATUS_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Threads that may wait for the core on behalf of the API.
 const BLOCKING_THREADS: usize = 64;
@@ -153,7 +156,8 @@ impl House {
             images: images.catalog().summary().map_or(0, |summary| summary.images),
             uploads: images.uploads().iter().map(|upload| upload_report(upload)).collect(),
             cache: Some(cache_report(&images.cache_figures())),
-            stores: images.stores().iter().map(|store| store_report(&**store)).collect(),
+            stores: store_reports(images.stores()),
+            unfinished: images.unfinished() as u64,
         };
         admin::serve(&config.state_dir, Arc::new(gather))
     }
@@ -270,13 +274,28 @@ fn cache_report(figures: &Figures) -> CacheReport {
     }
 }
 
-fn store_report(store: &dyn Store) -> StoreReport {
-    let room = store.capacity().ok();
+fn store_reports(stores: &[Arc<dyn Store>]) -> Vec<StoreReport> {
+    // All are asked before the first is waited for.
+    for store in stores {
+        store.condition(Duration::ZERO);
+    }
+    let until = Instant::now() + STATUS_PATIENCE;
+    let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    stores.iter().map(|store| store_report(&**store, left())).collect()
+}
+
+fn store_report(store: &dyn Store, patience: Duration) -> StoreReport {
+    let Condition { capacity, silent_since } = store.condition(patience);
+    let wire = |since: SystemTime| {
+        let passed = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(passed.as_micros().try_into().unwrap_or(i64::MAX)).to_wire()
+    };
     StoreReport {
         name: store.name().to_string(),
         kind: store.kind().to_string(),
-        total: room.map(|room| room.total),
-        available: room.map(|room| room.available),
+        total: capacity.map(|room| room.total),
+        available: capacity.map(|room| room.available),
+        silent_since: silent_since.map(wire),
     }
 }
 

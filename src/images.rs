@@ -31,6 +31,7 @@ pub mod upload;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing::warn;
@@ -144,12 +145,24 @@ impl Images {
         self.uploads.lock().clone()
     }
 
-    /// Room in the default store.
+    /// Room in the default store; zeros when it does not say.  Of a store that does not answer it is
+    /// what was last known, after waiting for no longer than `patience`.
     ///
     /// # Errors
-    /// The store's.
-    pub fn capacity(&self) -> Result<Capacity> {
-        self.default_store().capacity()
+    /// Those of a store on this machine's disks.
+    pub fn capacity(&self, patience: Duration) -> Result<Capacity> {
+        let store = self.default_store();
+        if store.is_local() {
+            return store.capacity();
+        }
+        let unknown = Capacity { total: 0, available: 0 };
+        Ok(store.condition(patience).capacity.unwrap_or(unknown))
+    }
+
+    /// Whether [`capacity`](Self::capacity) has to be waited for, and it is any use.
+    pub fn capacity_takes_time(&self) -> bool {
+        let store = self.default_store();
+        !store.is_local() && store.condition(Duration::ZERO).silent_since.is_none()
     }
 
     /// Makes a record.  `image` comes from [`fields::new_image`] or is otherwise well formed.
@@ -388,11 +401,6 @@ impl Images {
     /// Bytes that an image at this location takes in its store, where that is cheap to know.
     pub fn allocated(&self, url: &str) -> Option<u64> {
         self.store_of(url)?.allocated(url)
-    }
-
-    /// Whether the default store answers without waiting for the network.
-    pub fn default_is_local(&self) -> bool {
-        self.default_store().is_local()
     }
 
     /// Whether an image at this location can be opened and read without waiting for the network.

@@ -13,6 +13,7 @@ pub mod rbd;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -29,6 +30,16 @@ pub struct Capacity {
     pub total: u64,
     /// What can still be written.
     pub available: u64,
+}
+
+/// How a store is, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Room, as last heard of; `None` when the store does not say.
+    pub capacity: Option<Capacity>,
+    /// Since when it does not answer; `None` if it does, or nobody has asked it anything since it
+    /// last did.
+    pub silent_since: Option<SystemTime>,
 }
 
 /// Something that a store holds.
@@ -123,6 +134,11 @@ pub trait Store: Send + Sync {
 
     /// Room.
     fn capacity(&self) -> Result<Capacity>;
+
+    /// How it is, as far as is known after waiting for no longer than `patience`.
+    fn condition(&self, _patience: Duration) -> Condition {
+        Condition { capacity: self.capacity().ok(), silent_since: None }
+    }
 
     /// Bytes that the image really takes, when that is known without asking far away.
     fn allocated(&self, url: &str) -> Option<u64>;

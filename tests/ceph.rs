@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a failed test")]
 
+#[path = "ceph/deadlines.rs"]
+mod deadlines;
 #[path = "ceph/failures.rs"]
 mod failures;
 // Not every test binary needs all that the harness offers.

@@ -25,6 +25,9 @@ pub struct StatusReport {
     pub cache: Option<CacheReport>,
     /// The stores.
     pub stores: Vec<StoreReport>,
+    /// Interrupted uploads and removals that still have to be undone or finished.
+    #[serde(default)]
+    pub unfinished: u64,
 }
 
 /// One mount.
@@ -75,13 +78,16 @@ pub struct CacheReport {
 pub struct StoreReport {
     /// Its name.
     pub name: String,
-    /// Its type: `file`.
+    /// Its type: `file` or `rbd`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Bytes of room in all; `None` when it does not say.
+    /// Bytes of room in all, as last known; `None` when it does not say.
     pub total: Option<u64>,
     /// Bytes that can still be written.
     pub available: Option<u64>,
+    /// Since when it does not answer, as far as is known: UTC, ISO 8601.
+    #[serde(default)]
+    pub silent_since: Option<String>,
 }
 
 impl fmt::Display for StatusReport {
@@ -98,6 +104,9 @@ impl fmt::Display for StatusReport {
         }
         if let Some(cache) = &self.cache {
             writeln!(f, "cache    {cache}")?;
+        }
+        if self.unfinished > 0 {
+            writeln!(f, "undoing  {} interrupted uploads or removals", self.unfinished)?;
         }
         match self.uploads.len() {
             0 => return writeln!(f, "uploads  none"),
@@ -123,9 +132,13 @@ impl fmt::Display for StoreReport {
         write!(f, "{} ({})", self.name, self.kind)?;
         match (self.available, self.total) {
             (Some(available), Some(total)) => {
-                write!(f, ", {} of {} free", bytes(available), bytes(total))
+                write!(f, ", {} of {} free", bytes(available), bytes(total))?;
             }
-            _ => f.write_str(", does not say how much room it has"),
+            _ => f.write_str(", does not say how much room it has")?,
+        }
+        match &self.silent_since {
+            Some(since) => write!(f, ", has not answered since {since}"),
+            None => Ok(()),
         }
     }
 }

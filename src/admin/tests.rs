@@ -29,7 +29,9 @@ fn report() -> StatusReport {
             kind: "file".into(),
             total: Some(2_000_000_000),
             available: Some(1_000_000_000),
+            silent_since: None,
         }],
+        unfinished: 0,
     }
 }
 
@@ -100,4 +102,16 @@ fn the_table_shows_everything_and_names_stay_on_their_line() {
         assert!(table.contains(part), "{part} in\n{table}");
     }
     assert!(table.contains("a\\nb"));
+}
+
+#[test]
+fn people_are_told_what_does_not_answer_and_what_is_not_done() {
+    let mut report = report();
+    let shown = report.to_string();
+    assert!(!shown.contains("answered") && !shown.contains("undoing"), "{shown}");
+    report.stores[0].silent_since = Some("2026-11-21T10:05:00Z".into());
+    report.unfinished = 2;
+    let shown = report.to_string();
+    let store = "1.0 GB of 2.0 GB free, has not answered since 2026-11-21T10:05:00Z\n";
+    assert!(shown.contains(store) && shown.contains("undoing  2 interrupted"), "{shown}");
 }

@@ -127,7 +127,8 @@ options! {
     RBD_THIN: ["glance_store"] "rbd_thin_provisioning", "false",
         "Leave out runs of zero bytes in uploads.";
     RADOS_TIMEOUT: ["glance_store"] "rados_connect_timeout", "-1",
-        "Seconds that Ceph may take for an operation; -1: as Ceph's configuration says, else 30; 0: 600.";
+        "Seconds after which a read, write or anything else that Ceph does not answer fails; \
+         -1: rados_osd_op_timeout of Ceph's configuration, else 30; 0: 600.";
     DISK_FORMATS: ["image_format"] "disk_formats" old [("DEFAULT", "disk_formats")],
         "ami,ari,aki,vhd,vhdx,vmdk,raw,qcow2,vdi,iso,ploop",
         "Values that disk_format may have.";

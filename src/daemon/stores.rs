@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -15,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::store::file::{FileStore, FileStoreOptions};
 use crate::store::rbd::{RbdOptions, RbdStore};
+
+/// How long a store may take to answer at the start: longer than any store of ours waits itself.
+const FIRST_LOOK: Duration = Duration::from_secs(3600);
 
 /// Opens the configured stores, the default one first.
 ///
@@ -52,14 +56,19 @@ pub(crate) fn open_one(settings: &StoreSettings) -> Result<Arc<dyn Store>> {
 pub(super) fn look_at(stores: &[Arc<dyn Store>]) -> Result<()> {
     for store in stores.iter().filter(|store| !store.is_local()) {
         let store = Arc::clone(store);
-        let look = move || match store.capacity() {
-            Ok(room) => {
-                info!(store = store.name(), available = room.available, "the store answers");
+        let look = move || {
+            let condition = store.condition(FIRST_LOOK);
+            let available = condition.capacity.map(|room| room.available);
+            if condition.silent_since.is_none() {
+                return info!(store = store.name(), available, "the store answers");
             }
-            Err(error) => warn!(
-                store = store.name(), %error,
+            // Which of its words say why.
+            let error = store.capacity().err().map(|error| error.to_string());
+            warn!(
+                store = store.name(),
+                error,
                 "the store does not answer: until it does, its images are listed and cannot be read"
-            ),
+            );
         };
         let started = thread::Builder::new().name("store".to_string()).spawn(look);
         started.map_err(Error::io("start", "a thread"))?;

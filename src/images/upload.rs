@@ -275,6 +275,11 @@ impl Upload {
     /// # Errors
     /// `Invalid` when not all of the announced data has come; the store's errors.
     pub fn seal(&mut self) -> Result<()> {
+        let sealed = self.seal_now();
+        self.heed(sealed)
+    }
+
+    fn seal_now(&mut self) -> Result<()> {
         if self.sealed.is_some() {
             return Ok(());
         }
@@ -293,6 +298,11 @@ impl Upload {
     /// unsafe; `Gone` when the record was deleted meanwhile.  The data is removed and the record
     /// is as it was before the upload.
     pub fn publish(mut self) -> Result<Image> {
+        let published = self.publish_now();
+        self.heed(published)
+    }
+
+    fn publish_now(&mut self) -> Result<Image> {
         self.judge()?;
         self.seal()?;
         let Some(writer) = self.writer.take() else {
@@ -476,6 +486,14 @@ impl Upload {
         let outcome = act(self.writer()?.as_mut());
         if let Err(error) = &outcome {
             self.failed = Some(error.to_string());
+        }
+        outcome
+    }
+
+    /// Notes that the store has failed, so that it is not asked again by who waits already.
+    fn heed<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if let Err(error @ Error::StoreUnavailable(_)) = &outcome {
+            self.failed.get_or_insert_with(|| error.to_string());
         }
         outcome
     }

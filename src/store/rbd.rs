@@ -27,6 +27,7 @@ mod offering;
 mod pipeline;
 mod reader;
 mod removal;
+mod room;
 mod waiting;
 mod writer;
 
@@ -34,11 +35,11 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Capacity, ImageReader, ImageWriter, Store, Stored};
+use super::{Capacity, Condition, ImageReader, ImageWriter, Store, Stored};
 use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
 use buffers::Buffers;
@@ -49,6 +50,7 @@ use hand_over::HandOver;
 use image::Layout;
 use location::Location;
 pub use reader::RbdReader;
+use room::Room;
 use writer::RbdWriter;
 
 /// What is read, cloned and protected.  Glance: the same.
@@ -60,9 +62,6 @@ const EXTENTS_KEY: &CStr = c"_glancefs_extents";
 
 /// Sizes are remembered for no more images than this.
 const ALLOCATED_MAX: usize = 1 << 16;
-
-/// How long a capacity is good for: `statfs` may be asked a thousand times a second.
-const CAPACITY_AGE: Duration = Duration::from_secs(2);
 
 /// Where an [`RbdStore`] is and how it writes.  The names are those of Glance's options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ struct Inner {
     readers: Mutex<HashMap<String, Weak<RbdReader>>>,
     /// Bytes that images take, as far as known.
     allocated: Mutex<HashMap<String, u64>>,
-    capacity: Mutex<Option<(Instant, Capacity)>>,
+    room: Room,
     hand_over: OnceLock<HandOver>,
     buffers: Arc<Buffers>,
 }
@@ -144,7 +143,7 @@ impl RbdStore {
             data_pool,
             readers: Mutex::default(),
             allocated: Mutex::default(),
-            capacity: Mutex::default(),
+            room: Room::default(),
             hand_over: OnceLock::new(),
             buffers: Arc::default(),
         };
@@ -173,7 +172,7 @@ impl RbdStore {
     /// As [`Store::open`].
     pub fn open_reader(&self, url: &str) -> Result<Arc<RbdReader>> {
         let location = self.inner.location(url)?;
-        if let Some(reader) = self.inner.open_one(&location.image) {
+        if let Some(reader) = self.inner.open_one(&location.image)? {
             return Ok(reader);
         }
         let reader = RbdReader::open(Arc::clone(&self.inner), &location)?;
@@ -274,9 +273,10 @@ impl Inner {
     }
 
     /// A reader that is open already and still good.
-    fn open_one(&self, image: &str) -> Option<Arc<RbdReader>> {
-        let reader = self.readers.lock().get(image).and_then(Weak::upgrade)?;
-        reader.is_there().is_ok().then_some(reader)
+    fn open_one(&self, image: &str) -> Result<Option<Arc<RbdReader>>> {
+        let reader = self.readers.lock().get(image).and_then(Weak::upgrade);
+        let Some(reader) = reader else { return Ok(None) };
+        Ok(reader.is_good()?.then_some(reader))
     }
 
     fn remember_allocated(&self, image: &str, bytes: u64) {
@@ -393,25 +393,17 @@ impl Store for RbdStore {
     }
 
     fn capacity(&self) -> Result<Capacity> {
-        if let Some((when, capacity)) = *self.inner.capacity.lock()
-            && when.elapsed() < CAPACITY_AGE
-        {
-            return Ok(capacity);
-        }
-        let connection = self.inner.cluster.connection()?;
-        let options = self.inner.options();
-        let pool = options.data_pool.as_ref().unwrap_or(&options.pool);
-        let capacity = connection.capacity(pool).map_err(|error| {
-            self.inner.cluster.note(&connection, error);
-            error.error("get the room of pool", pool)
-        })?;
-        if capacity.total == 0 {
-            return Err(Error::StoreUnavailable(format!(
-                "the Ceph cluster does not say how much room pool {pool} has: does a manager run?"
-            )));
-        }
-        *self.inner.capacity.lock() = Some((Instant::now(), capacity));
-        Ok(capacity)
+        self.inner.ask_capacity()?.ok_or_else(|| {
+            Error::StoreUnavailable(format!(
+                "the Ceph cluster does not say how much room there is for pool {}: does a manager \
+                 run?",
+                self.pool()
+            ))
+        })
+    }
+
+    fn condition(&self, patience: Duration) -> Condition {
+        self.inner.condition(patience)
     }
 
     fn allocated(&self, url: &str) -> Option<u64> {

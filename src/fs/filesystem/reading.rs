@@ -1,6 +1,7 @@
 //! Looking and reading: directories, open files, holes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,6 +19,9 @@ use crate::fs::session::Stale;
 use crate::fs::view::Folder;
 use crate::images::OpenImage;
 use crate::store::Capacity;
+
+/// How long `statfs` waits for a distant store to say what room it has now.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A directory as it was when it was opened.
 pub struct Directory {
@@ -276,17 +280,18 @@ impl Filesystem {
         }
     }
 
-    /// Room in the default store, and how many images there are.
+    /// Room in the default store, and how many images there are.  A store that does not answer has
+    /// the room that it last had.
     pub fn room(&self, answer: impl FnOnce(Answer<(Capacity, u64)>) + Send + 'static) {
-        if self.images.default_is_local() {
-            return answer(self.room_now());
+        if !self.images.capacity_takes_time() {
+            return answer(self.room_within(Duration::ZERO));
         }
         let Some(this) = self.this.upgrade() else { return };
-        self.readers.run(move || answer(this.room_now()));
+        self.readers.run(move || answer(this.room_within(ROOM_PATIENCE)));
     }
 
-    fn room_now(&self) -> Answer<(Capacity, u64)> {
-        let capacity = self.images.capacity().map_err(|error| self.refuse(error))?;
+    fn room_within(&self, patience: Duration) -> Answer<(Capacity, u64)> {
+        let capacity = self.images.capacity(patience).map_err(|error| self.refuse(error))?;
         let (files, _) = self.view.summary().map_err(|error| self.refuse(error))?;
         Ok((capacity, files))
     }

@@ -3,6 +3,9 @@
 //! librbd's own waits end by `rados_osd_op_timeout`, nearly all of them.  A call for which that
 //! fails must not take its caller along, so each runs on a thread of its own, which then is left
 //! behind (it owns all that it uses) and ends whenever the call does.
+//!
+//! One deadline is counted once: after the first call that was not answered in time, whoever made it
+//! asks nothing more, and what has to be tidied up is left to a thread ([`unattended`]).
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -57,6 +60,20 @@ impl Drop for Permit {
     fn drop(&mut self) {
         CALLS.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Has `call` done by a thread that nobody waits for.
+///
+/// # Errors
+/// `AGAIN` when too many calls hang already.
+pub(super) fn unattended(call: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    let permit = Permit::take()?;
+    let run = move || {
+        call();
+        drop(permit);
+    };
+    let started = thread::Builder::new().name("rbd-call".into()).spawn(run);
+    started.map(drop).map_err(|_| Errno::AGAIN)
 }
 
 /// Waits for `call`, but no longer than `limit` without any progress.

@@ -2,7 +2,7 @@
 //! cluster has shut this client out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -31,6 +31,8 @@ pub(super) struct Cluster {
     configured: Configured,
     state: Mutex<State>,
     changed: Condvar,
+    /// Since when nothing was answered in time, as far as anybody asked.
+    silent_since: Mutex<Option<SystemTime>>,
 }
 
 impl Cluster {
@@ -42,7 +44,14 @@ impl Cluster {
         let library = Library::get()?;
         let configured = Configured::read(library, &options)?;
         let state = Mutex::new(State::Idle);
-        Ok(Self { library, options, configured, state, changed: Condvar::new() })
+        Ok(Self {
+            library,
+            options,
+            configured,
+            state,
+            changed: Condvar::new(),
+            silent_since: Mutex::default(),
+        })
     }
 
     pub(super) fn options(&self) -> &RbdOptions {
@@ -63,6 +72,9 @@ impl Cluster {
             return Ok(connection);
         }
         let outcome = Connection::new(self.library, &self.options).map(Arc::new);
+        if outcome.is_err() {
+            self.note_silence();
+        }
         *self.state.lock() = match &outcome {
             Ok(connection) => State::Connected(Arc::clone(connection)),
             Err(error) => State::Failed(error.to_string()),
@@ -95,9 +107,26 @@ impl Cluster {
         }
     }
 
+    /// Since when the cluster has not answered, as far as is known.
+    pub(super) fn silent_since(&self) -> Option<SystemTime> {
+        *self.silent_since.lock()
+    }
+
+    fn note_silence(&self) {
+        self.silent_since.lock().get_or_insert_with(SystemTime::now);
+    }
+
+    /// Notes that both a monitor and an OSD have answered.
+    pub(super) fn note_answer(&self) {
+        *self.silent_since.lock() = None;
+    }
+
     /// Notes how something ended that was done by `connection`: one that is of no use any more is
     /// not given to others.
     pub(super) fn note(&self, connection: &Arc<Connection>, error: Errno) {
+        if error == Errno::TIMEDOUT {
+            self.note_silence();
+        }
         let mut state = self.state.lock();
         if error.ends_connection()
             && matches!(&*state, State::Connected(current) if Arc::ptr_eq(current, connection))

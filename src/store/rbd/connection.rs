@@ -23,9 +23,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// `rados_connect_timeout = 0` means "for ever" to Glance; nothing waits that long here.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// librbd itself waits for a lock whose holder may be gone, which shows only when the holder's watch
-/// ends, after 30 s.
-const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
+/// How much longer than Ceph's own timeouts to wait, at least.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// The options that bound Ceph's waits, and what they are when nobody has set them.
 /// Glance: sets all three to `rados_connect_timeout`.
@@ -280,8 +279,8 @@ impl Connection {
     pub(super) fn new(library: &'static Library, options: &RbdOptions) -> Result<Self> {
         let handle = Handle::new(library, options)?;
         let timeout = handle.timeout();
-        // One operation of librbd is several of librados, one after the other.
-        let limit = (timeout * 3).max(SHORTEST_LIMIT);
+        // Ceph's own timeouts come first, and say more; this is for what they do not end.
+        let limit = timeout + (timeout / 2).max(MARGIN);
         let hosts = handle.get(c"mon_host").unwrap_or_default();
         let keyring = handle.get(c"keyring").unwrap_or_default();
         let connected = bounded(limit, move |_| {

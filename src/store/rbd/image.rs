@@ -6,8 +6,9 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::bounded::{Progress, bounded, progressed};
+use super::bounded::{Progress, bounded, progressed, unattended};
 use super::connection::Connection;
 use super::errno::{Errno, check};
 use super::library::{
@@ -45,6 +46,8 @@ pub(super) struct Snapshot {
 pub(super) struct Image {
     raw: RawImage,
     connection: Arc<Connection>,
+    /// The cluster has not answered in time: closing would take as long again, or longer.
+    unanswered: AtomicBool,
 }
 
 // SAFETY: `rbd_image_t` may be used by any thread.
@@ -130,7 +133,7 @@ impl Image {
             // SAFETY: a live pool, two strings (or NULL: no snapshot) and a place for the image.
             check(unsafe { open(connection.pool().raw(), name.as_ptr(), &raw mut raw, snapshot) })?;
             // Should nobody wait any more, dropping it closes it.
-            Ok(Arc::new(Self { raw, connection }))
+            Ok(Arc::new(Self { raw, connection, unanswered: AtomicBool::new(false) }))
         })
     }
 
@@ -151,7 +154,15 @@ impl Image {
         act: impl FnOnce(&Self, &Progress) -> Result<T, Errno> + Send + 'static,
     ) -> Result<T, Errno> {
         let image = Arc::clone(self);
-        bounded(self.connection.limit(), move |progress| act(&image, progress))
+        let outcome = bounded(self.connection.limit(), move |progress| act(&image, progress));
+        outcome.inspect_err(|error| self.note(*error))
+    }
+
+    /// Notes how a request ended.
+    pub(super) fn note(&self, error: Errno) {
+        if error == Errno::TIMEDOUT {
+            self.unanswered.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Size and object size, both in bytes.
@@ -295,11 +306,18 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         let (raw, connection) = (Unowned(self.raw), Arc::clone(&self.connection));
-        let closed = bounded(self.connection.limit(), move |_| {
+        let close = move || {
             let Unowned(raw) = { raw };
             // SAFETY: nobody has the image any more; closing waits for requests under way.
             check(unsafe { (connection.library().rbd_close)(raw) })
-        });
+        };
+        let closed = if self.unanswered.load(Ordering::Relaxed) {
+            unattended(move || {
+                let _ = close();
+            })
+        } else {
+            bounded(self.connection.limit(), move |_| close()).map(drop)
+        };
         if let Err(error) = closed {
             // It may be open still, and its cluster must not be shut down under it.
             std::mem::forget(Arc::clone(&self.connection));

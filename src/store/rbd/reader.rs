@@ -6,14 +6,17 @@
 //! read.  Ceph removes objects only when the snapshot is gone, so as long as it is there what was
 //! read was right.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::super::{ByteRange, ImageReader, ReadDone};
-use bytes::Bytes;
-
 use super::connection::{Connection, Pool, c_string};
 use super::errno::Errno;
 use super::extents::Extents;
@@ -22,6 +25,13 @@ use super::image::{Access, Image};
 use super::location::Location;
 use super::{EXTENTS_KEY, Inner, SNAPSHOT, waiting};
 use crate::error::{Error, Result};
+
+/// How long a range that was not answered in time is not asked for again.  The kernel asks for what
+/// it could not read ahead once more, at once, and whoever reads would wait twice.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// So many such ranges are remembered.
+const UNANSWERED_MAX: usize = 32;
 
 /// How to see whether the image is still there.
 struct Witness {
@@ -51,6 +61,8 @@ pub struct RbdReader {
     /// As recorded with the image, or as its objects tell; that is asked for once.
     extents: OnceLock<Extents>,
     removed: AtomicBool,
+    /// What was not answered in time lately, and when.
+    unanswered: Mutex<VecDeque<(Instant, ByteRange)>>,
     hand_over: HandOver,
 }
 
@@ -84,6 +96,7 @@ impl RbdReader {
             witness,
             extents: recorded.map(OnceLock::from).unwrap_or_default(),
             removed: AtomicBool::new(false),
+            unanswered: Mutex::default(),
         }))
     }
 
@@ -111,8 +124,53 @@ impl RbdReader {
         if error == Errno::STALE {
             self.removed.store(true, Ordering::Release);
         }
+        self.image.note(error);
         self.inner.cluster.note(self.image.connection(), error);
         error.error(&format!("{action} RBD image"), &self.target)
+    }
+
+    /// Fails if a part of this range was not answered just now.
+    fn check_answered(&self, range: &ByteRange) -> Result<(), Errno> {
+        let mut unanswered = self.unanswered.lock();
+        unanswered.retain(|(when, _)| when.elapsed() < RETRY_AFTER);
+        let overlaps = |other: &ByteRange| other.start < range.end && range.start < other.end;
+        let failed = unanswered.iter().any(|(_, other)| overlaps(other));
+        if failed { Err(Errno::TIMEDOUT) } else { Ok(()) }
+    }
+
+    /// Notes a range that was not answered in time.
+    fn note_unanswered(&self, range: ByteRange) {
+        let mut unanswered = self.unanswered.lock();
+        if unanswered.len() >= UNANSWERED_MAX {
+            unanswered.pop_front();
+        }
+        unanswered.push_back((Instant::now(), range));
+    }
+
+    /// Reads what lies within the image.
+    fn read(&self, offset: u64, wanted: &mut [u8]) -> Result<(), Errno> {
+        if self.removed.load(Ordering::Acquire) {
+            return Err(Errno::STALE);
+        }
+        let range = offset..offset + wanted.len() as u64;
+        self.check_answered(&range)?;
+        let read = waiting::read(&self.image, offset, wanted);
+        let outcome = read.and_then(|()| self.verify(offset, wanted));
+        if outcome == Err(Errno::TIMEDOUT) {
+            self.note_unanswered(range);
+        }
+        outcome
+    }
+
+    /// As [`is_there`](Self::is_there); `false` when it is not.
+    ///
+    /// # Errors
+    /// When that cannot be found out in time: opening the image again would take as long.
+    pub(super) fn is_good(&self) -> Result<bool> {
+        match self.is_there() {
+            Err(Errno::TIMEDOUT) => Err(self.error("open", Errno::TIMEDOUT)),
+            found => Ok(found.is_ok()),
+        }
     }
 
     /// Whether the image is still what was opened.
@@ -182,12 +240,7 @@ impl ImageReader for RbdReader {
         let left = self.size.saturating_sub(offset);
         let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let wanted = buffer.get_mut(..length).unwrap_or_default();
-        if self.removed.load(Ordering::Acquire) {
-            return Err(self.error("read", Errno::STALE));
-        }
-        waiting::read(&self.image, offset, wanted)
-            .and_then(|()| self.verify(offset, wanted))
-            .map_err(|error| self.error("read", error))?;
+        self.read(offset, wanted).map_err(|error| self.error("read", error))?;
         Ok(length)
     }
 
@@ -199,8 +252,11 @@ impl ImageReader for RbdReader {
         if length == 0 {
             return done(Ok(Bytes::new()));
         }
+        let (offset, range) = (range.start, range.start..end);
+        if let Err(error) = self.check_answered(&range) {
+            return done(Err(self.error("read", error)));
+        }
         let reader = Arc::clone(&self);
-        let offset = range.start;
         let finish = self.hand_over.clone();
         let buffers = Arc::clone(&self.inner.buffers);
         let buffer = buffers.take(length);
@@ -214,11 +270,11 @@ impl ImageReader for RbdReader {
                     let outcome = outcome
                         .and_then(|count| if count == length { Ok(()) } else { Err(Errno::IO) })
                         .and_then(|()| reader.verify(offset, &buffer));
-                    done(
-                        outcome
-                            .map(|()| buffers.lend(buffer))
-                            .map_err(|error| reader.error("read", error)),
-                    );
+                    if outcome == Err(Errno::TIMEDOUT) {
+                        reader.note_unanswered(range);
+                    }
+                    let read = outcome.map(|()| buffers.lend(buffer));
+                    done(read.map_err(|error| reader.error("read", error)));
                 }));
             }),
         );

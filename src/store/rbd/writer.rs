@@ -102,6 +102,9 @@ impl RbdWriter {
         if error == Errno::TIMEDOUT {
             self.unanswered.set(true);
         }
+        if let Some(image) = &self.image {
+            image.note(error);
+        }
         self.inner.cluster.note(&self.connection, error);
         error.error(&format!("{action} RBD image"), &self.target)
     }
@@ -205,8 +208,15 @@ impl RbdWriter {
             self.resize(self.length)?;
         }
         image.create_snapshot(SNAPSHOT).map_err(|error| self.error("snapshot", error))?;
-        if let Err(error) = self.record_extents(&image) {
-            tracing::warn!(image = self.target, %error, "the extents could not be recorded");
+        match self.record_extents(&image) {
+            // The next step would wait as long again.
+            Err(Errno::TIMEDOUT) => {
+                return Err(self.error("record the extents of", Errno::TIMEDOUT));
+            }
+            Err(error) => {
+                tracing::warn!(image = self.target, %error, "the extents could not be recorded");
+            }
+            Ok(()) => {}
         }
         image.protect(SNAPSHOT).map_err(|error| self.error("protect the snapshot of", error))
     }
@@ -323,11 +333,16 @@ impl Drop for RbdWriter {
         if self.finished {
             return;
         }
-        // What is under way ends first, well or badly; then the watch, which would block removal.
-        let _ = self.pipeline.drain();
-        self.image = None;
         if self.unanswered.get() {
             tracing::warn!(target = self.target, "an abandoned upload is left for `discard`");
+            return;
+        }
+        // What is under way ends first, well or badly; then the watch, which would block removal.
+        if let Err(error) = self.pipeline.drain() {
+            self.error("write", error);
+        }
+        self.image = None;
+        if self.unanswered.get() {
             return;
         }
         if let Err(error) = removal::discard(&self.connection, self.name()) {
