@@ -21,6 +21,10 @@ mod monitor;
 mod reading;
 #[path = "ceph/recovery.rs"]
 mod recovery;
+#[path = "ceph/removal.rs"]
+mod removal;
+#[path = "ceph/sizes.rs"]
+mod sizes;
 #[path = "ceph/sparse.rs"]
 mod sparse;
 #[path = "ceph/uploads.rs"]

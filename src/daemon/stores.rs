@@ -4,6 +4,7 @@
 //! starting when it is the default one, and is left out otherwise.  A store that merely does not
 //! answer is opened: it is asked in the background, and may come back at any time.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,7 +28,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(3600);
 pub(super) fn open(config: &Config) -> Result<Vec<Arc<dyn Store>>> {
     let mut stores = Vec::new();
     for settings in &config.stores {
-        match open_one(settings) {
+        match open_with(settings, Some(&config.state_dir)) {
             Ok(store) => stores.push(store),
             Err(error) if !stores.is_empty() => {
                 warn!(store = settings.name, %error, "left out: its images cannot be read");
@@ -43,12 +44,23 @@ pub(super) fn open(config: &Config) -> Result<Vec<Arc<dyn Store>>> {
 /// # Errors
 /// `Config`
 pub(crate) fn open_one(settings: &StoreSettings) -> Result<Arc<dyn Store>> {
+    open_with(settings, None)
+}
+
+/// Opens a store; what it keeps to itself is in the state directory, if it may keep anything.
+fn open_with(settings: &StoreSettings, state_dir: Option<&Path>) -> Result<Arc<dyn Store>> {
     let name = settings.name.as_str();
     Ok(match &settings.kind {
         StoreKind::File(file) => {
             Arc::new(FileStore::open(name, &file.datadir, file_options(file))?)
         }
-        StoreKind::Rbd(rbd) => Arc::new(RbdStore::open(name, rbd_options(rbd))?),
+        StoreKind::Rbd(rbd) => {
+            let store = RbdStore::open(name, rbd_options(rbd))?;
+            Arc::new(match state_dir {
+                Some(directory) => store.keep_sizes_in(sizes_file(directory, name)),
+                None => store,
+            })
+        }
     })
 }
 
@@ -74,6 +86,10 @@ pub(super) fn look_at(stores: &[Arc<dyn Store>]) -> Result<()> {
         started.map_err(Error::io("start", "a thread"))?;
     }
     Ok(())
+}
+
+fn sizes_file(state_dir: &Path, store: &str) -> PathBuf {
+    state_dir.join("cache").join(format!("{}.sizes", store.replace('/', "%2F")))
 }
 
 fn file_options(file: &FileSettings) -> FileStoreOptions {

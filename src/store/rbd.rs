@@ -6,7 +6,8 @@
 //! module.  `connection` and `cluster` are the way to the cluster, `image` and `completion` an RBD
 //! image and its requests, `bounded` sees to it that no call waits for ever.  `writer` (through
 //! `pipeline`), `reader` (through `waiting` and `hand_over`) and `removal` are the store's three
-//! sides; `extents` is where data is, `location` what URLs say.
+//! sides; `extents` is where data is, `location` what URLs say, `room` and `sizes` what is known of
+//! the store and of its images without asking.
 //!
 //! Besides what Glance writes, an image gets a metadata entry `_glancefs_extents`: where its data
 //! is, to 4 KiB, for all nodes to know.
@@ -28,6 +29,7 @@ mod pipeline;
 mod reader;
 mod removal;
 mod room;
+mod sizes;
 mod waiting;
 mod writer;
 
@@ -51,6 +53,7 @@ use image::Layout;
 use location::Location;
 pub use reader::RbdReader;
 use room::Room;
+use sizes::Sizes;
 use writer::RbdWriter;
 
 /// What is read, cloned and protected.  Glance: the same.
@@ -59,9 +62,6 @@ const SNAPSHOT: &CStr = c"snap";
 /// The metadata entry that records extents.  It sorts before `conf_`, so that librbd does not fetch
 /// it at every open.
 const EXTENTS_KEY: &CStr = c"_glancefs_extents";
-
-/// Sizes are remembered for no more images than this.
-const ALLOCATED_MAX: usize = 1 << 16;
 
 /// Where an [`RbdStore`] is and how it writes.  The names are those of Glance's options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +121,7 @@ struct Inner {
     data_pool: Option<CString>,
     /// Readers that are open, by the image's name.
     readers: Mutex<HashMap<String, Weak<RbdReader>>>,
-    /// Bytes that images take, as far as known.
-    allocated: Mutex<HashMap<String, u64>>,
+    sizes: Sizes,
     room: Room,
     hand_over: OnceLock<HandOver>,
     buffers: Arc<Buffers>,
@@ -142,12 +141,19 @@ impl RbdStore {
             order,
             data_pool,
             readers: Mutex::default(),
-            allocated: Mutex::default(),
+            sizes: Sizes::default(),
             room: Room::default(),
             hand_over: OnceLock::new(),
             buffers: Arc::default(),
         };
         Ok(Self { name: name.into(), inner: Arc::new(inner) })
+    }
+
+    /// Keeps in a file how much images really take, so that it is known after a restart; those that
+    /// it does not know are looked at when somebody asks, in the background.
+    pub fn keep_sizes_in(self, file: PathBuf) -> Self {
+        self.inner.keep_sizes_in(file);
+        self
     }
 
     /// The cluster's id; asks the cluster if its configuration does not say.
@@ -279,17 +285,9 @@ impl Inner {
         Ok(reader.is_good()?.then_some(reader))
     }
 
-    fn remember_allocated(&self, image: &str, bytes: u64) {
-        let mut allocated = self.allocated.lock();
-        if allocated.len() >= ALLOCATED_MAX {
-            allocated.clear();
-        }
-        allocated.insert(image.to_owned(), bytes);
-    }
-
     /// Forgets an image that is being removed, and tells those who read it.
-    fn forget(&self, image: &str) {
-        self.allocated.lock().remove(image);
+    fn forget(self: &Arc<Self>, image: &str) {
+        self.forget_size(image);
         let reader = self.readers.lock().remove(image);
         if let Some(reader) = reader.and_then(|reader| reader.upgrade()) {
             reader.mark_removed();
@@ -407,8 +405,7 @@ impl Store for RbdStore {
     }
 
     fn allocated(&self, url: &str) -> Option<u64> {
-        let location = self.inner.location(url).ok()?;
-        self.inner.allocated.lock().get(&location.image).copied()
+        self.inner.size_of(self.inner.location(url).ok()?)
     }
 }
 

@@ -84,7 +84,7 @@ impl RbdReader {
             }
         })?;
         if let Some(extents) = &recorded {
-            inner.remember_allocated(&location.image, extents.bytes());
+            inner.remember_size(&location.image, extents.bytes());
         }
         Ok(Arc::new(Self {
             hand_over: inner.hand_over(),
@@ -194,8 +194,13 @@ impl RbdReader {
         let extents = self.image.data(self.size)?;
         // Those of an image that is being removed would lack what is gone.
         self.is_there()?;
-        self.inner.remember_allocated(&self.name, extents.bytes());
+        self.inner.remember_size(&self.name, extents.bytes());
         Ok(self.extents.get_or_init(|| extents))
+    }
+
+    /// Sees to it that its size is known.
+    pub(super) fn measure(&self) -> Result<()> {
+        self.extents().map(drop).map_err(|error| self.error("find data in", error))
     }
 
     /// Fails if what was read at `offset` may be what a removed image shows.

@@ -320,7 +320,7 @@ impl ImageWriter for RbdWriter {
         let url = Location::url(self.connection.fsid(), &options.pool, &image, &snapshot);
         let end = self.length;
         let allocated = self.data.within(0..end).iter().map(|run| run.end - run.start).sum();
-        self.inner.remember_allocated(&image, allocated);
+        self.inner.remember_size(&image, allocated);
         self.finished = true;
         // Closes it, and with that the watch ends.
         self.image = None;
