@@ -20,8 +20,14 @@ enum State {
     Idle,
     Connecting,
     Connected(Arc<Connection>),
-    /// The last attempt's error, for those who waited for it.
-    Failed(String),
+}
+
+struct Attempts {
+    state: State,
+    /// How many have failed: whoever waits for one fails with it, and not with the next.
+    failed: u64,
+    /// Why the last one did.
+    reason: String,
 }
 
 /// A cluster and how to get there.
@@ -29,7 +35,7 @@ pub(super) struct Cluster {
     library: &'static Library,
     options: RbdOptions,
     configured: Configured,
-    state: Mutex<State>,
+    attempts: Mutex<Attempts>,
     changed: Condvar,
     /// Since when nothing was answered in time, as far as anybody asked.
     silent_since: Mutex<Option<SystemTime>>,
@@ -43,12 +49,12 @@ impl Cluster {
     pub(super) fn new(options: RbdOptions) -> Result<Self> {
         let library = Library::get()?;
         let configured = Configured::read(library, &options)?;
-        let state = Mutex::new(State::Idle);
+        let attempts = Attempts { state: State::Idle, failed: 0, reason: String::new() };
         Ok(Self {
             library,
             options,
             configured,
-            state,
+            attempts: Mutex::new(attempts),
             changed: Condvar::new(),
             silent_since: Mutex::default(),
         })
@@ -60,7 +66,7 @@ impl Cluster {
 
     /// The cluster's id, when it is known without asking.
     pub(super) fn known_fsid(&self) -> Option<String> {
-        match &*self.state.lock() {
+        match &self.attempts.lock().state {
             State::Connected(connection) => Some(connection.fsid().to_owned()),
             _ => self.configured.fsid.clone(),
         }
@@ -75,32 +81,37 @@ impl Cluster {
         if outcome.is_err() {
             self.note_silence();
         }
-        *self.state.lock() = match &outcome {
-            Ok(connection) => State::Connected(Arc::clone(connection)),
-            Err(error) => State::Failed(error.to_string()),
-        };
+        let mut attempts = self.attempts.lock();
+        match &outcome {
+            Ok(connection) => attempts.state = State::Connected(Arc::clone(connection)),
+            Err(error) => {
+                attempts.state = State::Idle;
+                attempts.failed += 1;
+                attempts.reason = error.to_string();
+            }
+        }
         self.changed.notify_all();
+        drop(attempts);
         outcome
     }
 
     /// The connection, once it is there; `None` when it is the caller's turn to make it.
     fn existing_or_turn(&self) -> Result<Option<Arc<Connection>>> {
-        let mut state = self.state.lock();
-        let mut waited = false;
+        let mut attempts = self.attempts.lock();
+        let failed = attempts.failed;
         loop {
-            match &*state {
+            match &attempts.state {
                 State::Connected(connection) => return Ok(Some(Arc::clone(connection))),
-                State::Failed(reason) if waited => {
-                    return Err(Error::StoreUnavailable(reason.clone()));
+                _ if attempts.failed > failed => {
+                    return Err(Error::StoreUnavailable(attempts.reason.clone()));
                 }
                 State::Connecting => {
-                    if self.changed.wait_for(&mut state, WAIT_FOR_CONNECTION).timed_out() {
+                    if self.changed.wait_for(&mut attempts, WAIT_FOR_CONNECTION).timed_out() {
                         return Err(Errno::TIMEDOUT.error("connect to", "Ceph"));
                     }
-                    waited = true;
                 }
-                State::Idle | State::Failed(_) => {
-                    *state = State::Connecting;
+                State::Idle => {
+                    attempts.state = State::Connecting;
                     return Ok(None);
                 }
             }
@@ -127,12 +138,12 @@ impl Cluster {
         if error == Errno::TIMEDOUT {
             self.note_silence();
         }
-        let mut state = self.state.lock();
+        let mut attempts = self.attempts.lock();
         if error.ends_connection()
-            && matches!(&*state, State::Connected(current) if Arc::ptr_eq(current, connection))
+            && matches!(&attempts.state, State::Connected(now) if Arc::ptr_eq(now, connection))
         {
             tracing::warn!(%error, "the Ceph cluster has ended the connection");
-            *state = State::Idle;
+            attempts.state = State::Idle;
         }
     }
 }
