@@ -38,6 +38,7 @@ impl Images {
             return deleted;
         }
         crash::point(Step::RecordDeleted);
+        self.readers.forget(image.id);
         if self.is_read_here(&urls) {
             info!(image = %image.id, "its data stays until its last reader has gone");
             self.end_later(image.id, work);
