@@ -24,6 +24,7 @@ mod download;
 mod fault;
 mod images;
 mod listing;
+mod members;
 mod patch;
 mod range;
 mod router;

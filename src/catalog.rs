@@ -13,7 +13,7 @@ pub mod sqlite;
 
 use crate::error::Result;
 use crate::identity::ProjectId;
-use model::{Image, ImageId, Row, Status, Timestamp};
+use model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
 use query::ImageQuery;
 
 /// Where image records live.
@@ -72,6 +72,27 @@ pub trait Catalog: Send + Sync {
 
     /// The ids of images shared with `project` (members that have accepted).
     fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>>;
+
+    /// The members of an image, in the order in which they were added.
+    fn members(&self, id: ImageId) -> Result<Vec<Member>>;
+
+    /// Adds a member.
+    ///
+    /// # Errors
+    /// `Conflict` when the project is a member already; `NotFound` when the image is not there.
+    fn add_member(&self, id: ImageId, member: &Member) -> Result<()>;
+
+    /// Records what a member makes of an image.  Returns whether it is one.
+    fn set_member_status(
+        &self,
+        id: ImageId,
+        project: &ProjectId,
+        status: MemberStatus,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Removes a member.  Returns whether it was one.
+    fn remove_member(&self, id: ImageId, project: &ProjectId, now: Timestamp) -> Result<bool>;
 
     /// Whether the image was shared with `project`, whatever the project made of it.
     fn is_member(&self, id: ImageId, project: &ProjectId) -> Result<bool>;

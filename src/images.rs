@@ -20,6 +20,7 @@ pub mod digest;
 pub mod fields;
 pub mod format;
 pub mod journal;
+mod members;
 mod open;
 pub mod options;
 pub mod policy;

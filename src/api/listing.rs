@@ -6,8 +6,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::status::Fault;
 use super::wire::View;
+use crate::catalog::model::MemberStatus;
 use crate::catalog::model::{Image, ImageId};
-use crate::catalog::query::{Column, Direction, Filter, ImageQuery, MemberStatus, Viewer};
+use crate::catalog::query::{Column, Direction, Filter, ImageQuery, Viewer};
 use crate::identity::RequestContext;
 use crate::images::options::Options;
 
@@ -175,13 +176,14 @@ fn limit(parameters: &Parameters, options: &Options) -> Result<u64, Fault> {
     Ok(u64::try_from(limit).unwrap_or(u64::MAX).min(options.api_limit_max))
 }
 
-fn member_status(parameters: &Parameters) -> Result<MemberStatus, Fault> {
+fn member_status(parameters: &Parameters) -> Result<Option<MemberStatus>, Fault> {
     match parameters.get("member_status") {
-        None | Some("accepted") => Ok(MemberStatus::Accepted),
-        Some("pending") => Ok(MemberStatus::Pending),
-        Some("rejected") => Ok(MemberStatus::Rejected),
-        Some("all") => Ok(MemberStatus::All),
-        Some(other) => Err(Fault::bad_request(format!("Invalid status: {other}"))),
+        None => Ok(Some(MemberStatus::Accepted)),
+        Some("all") => Ok(None),
+        Some(other) => match other.parse() {
+            Ok(status) => Ok(Some(status)),
+            Err(_) => Err(Fault::bad_request(format!("Invalid status: {other}"))),
+        },
     }
 }
 

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, data, images, schemas, stores, tags};
+use super::{Api, actions, data, images, members, schemas, stores, tags};
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
 
@@ -45,6 +45,7 @@ impl Dispatcher {
             .merge(data::routes())
             .merge(actions::routes())
             .merge(tags::routes())
+            .merge(members::routes())
             .merge(stores::routes())
             .merge(schemas::routes());
         let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());

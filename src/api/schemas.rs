@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::router::{NoBody, Shared, resource};
 use super::status::Fault;
 use super::wire;
+use crate::catalog::model::MemberStatus;
 use crate::images::fields::{FIELDS, Field, Kind};
 use crate::images::options::Options;
 
@@ -52,6 +53,8 @@ pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/schemas/image", resource("GET", get(image)))
         .route("/schemas/images", resource("GET", get(images)))
+        .route("/schemas/member", resource("GET", get(member)))
+        .route("/schemas/members", resource("GET", get(members)))
 }
 
 async fn image(State(api): State<Shared>, _: NoBody) -> Response {
@@ -60,6 +63,41 @@ async fn image(State(api): State<Shared>, _: NoBody) -> Response {
 
 async fn images(State(api): State<Shared>, _: NoBody) -> Response {
     wire::json(&api.schemas.images)
+}
+
+async fn member(_: NoBody) -> Response {
+    wire::json(&member_schema())
+}
+
+async fn members(_: NoBody) -> Response {
+    wire::json(&json!({
+        "name": "members",
+        "properties": {
+            "members": {"type": "array", "items": member_schema()},
+            "schema": {"type": "string"},
+        },
+        "links": [{"rel": "describedby", "href": "{schema}"}],
+    }))
+}
+
+fn member_schema() -> Value {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let statuses: Vec<_> = MemberStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let mut image_id = text("An identifier for the image");
+    image_id["pattern"] = UUID_PATTERN.into();
+    let mut status = text("The status of this image member");
+    status["enum"] = statuses.into();
+    json!({
+        "name": "member",
+        "properties": {
+            "member_id": text("An identifier for the image member (tenantId)"),
+            "image_id": image_id,
+            "created_at": text("Date and time of image member creation"),
+            "updated_at": text("Date and time of last modification of image member"),
+            "status": status,
+            "schema": {"readOnly": true, "type": "string"},
+        },
+    })
 }
 
 fn image_schema(options: &Options) -> Value {

@@ -143,6 +143,18 @@ impl Status {
 }
 
 words! {
+    /// What a project makes of an image that is shared with it.  Glance: `image_members.status`.
+    MemberStatus {
+        /// It has not answered yet.
+        Pending = "pending",
+        /// It took the image into its listing.
+        Accepted = "accepted",
+        /// It does not want it.
+        Rejected = "rejected",
+    }
+}
+
+words! {
     /// Who may see an image.  Glance: `images.visibility`.
     Visibility {
         /// Everybody, without authentication by membership.
@@ -328,6 +340,19 @@ impl Image {
             locations: Vec::new(),
         }
     }
+}
+
+/// A project that an image is shared with.  Glance: table `image_members`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The project.
+    pub project: ProjectId,
+    /// What it makes of the image.
+    pub status: MemberStatus,
+    /// When the image was shared with it.
+    pub created_at: Timestamp,
+    /// When it answered last.
+    pub updated_at: Timestamp,
 }
 
 /// What a directory listing needs of an image, and no more: a catalog has many.

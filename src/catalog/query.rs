@@ -1,7 +1,7 @@
 //! What to list: filters, order and page, as data.  `catalog` turns it into SQL; `api` fills it
 //! from a query string.
 
-use super::model::{ImageId, Timestamp, Visibility};
+use super::model::{ImageId, MemberStatus, Timestamp, Visibility};
 use crate::identity::ProjectId;
 
 /// Whose view of the catalog is asked for.
@@ -111,20 +111,6 @@ pub enum VisibilityFilter {
     Only(Visibility),
 }
 
-/// Which memberships count for a shared image.  Glance: `member_status`, by default accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MemberStatus {
-    /// The member took the image into its listing.
-    #[default]
-    Accepted,
-    /// The member has not answered yet.
-    Pending,
-    /// The member does not want it.
-    Rejected,
-    /// Any of them.
-    All,
-}
-
 /// The direction of one sort key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -141,8 +127,9 @@ pub struct ImageQuery {
     pub viewer: Viewer,
     /// Which visibilities.
     pub visibility: VisibilityFilter,
-    /// Which memberships count.
-    pub member_status: MemberStatus,
+    /// Which memberships count for a shared image, `None` for all.  Glance: `member_status`, by
+    /// default those that were accepted.
+    pub member_status: Option<MemberStatus>,
     /// `os_hidden` images instead of the others (`None`: both).
     pub hidden: Option<bool>,
     /// Further conditions.
@@ -164,7 +151,7 @@ impl ImageQuery {
         Self {
             viewer,
             visibility: VisibilityFilter::Usual,
-            member_status: MemberStatus::Accepted,
+            member_status: Some(MemberStatus::Accepted),
             hidden: Some(false),
             filters: Vec::new(),
             sort: Vec::new(),

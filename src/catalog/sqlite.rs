@@ -12,6 +12,7 @@
 //! - `values`: how single values are written.
 
 mod connection;
+mod members;
 mod read;
 mod schema;
 mod select;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 
-use super::model::{Image, ImageId, Row, Status, Timestamp};
+use super::model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
 use super::query::ImageQuery;
 use super::{Catalog, Summary};
 use crate::error::{Error, Result};
@@ -193,6 +194,28 @@ impl Catalog for SqliteCatalog {
 
     fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>> {
         self.read(|transaction| read::shared_with(transaction, project))
+    }
+
+    fn members(&self, id: ImageId) -> Result<Vec<Member>> {
+        self.read(|transaction| members::all(transaction, id))
+    }
+
+    fn add_member(&self, id: ImageId, member: &Member) -> Result<()> {
+        self.write(|transaction| members::add(transaction, id, member).map(|()| true)).map(drop)
+    }
+
+    fn set_member_status(
+        &self,
+        id: ImageId,
+        project: &ProjectId,
+        status: MemberStatus,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.write(|transaction| members::set_status(transaction, id, project, status, now))
+    }
+
+    fn remove_member(&self, id: ImageId, project: &ProjectId, now: Timestamp) -> Result<bool> {
+        self.write(|transaction| members::remove(transaction, id, project, now))
     }
 
     fn is_member(&self, id: ImageId, project: &ProjectId) -> Result<bool> {

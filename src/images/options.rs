@@ -35,6 +35,8 @@ pub struct Options {
     pub image_property_quota: i64,
     /// Tags of one image at most; negative: no limit.
     pub image_tag_quota: i64,
+    /// Most members of one image; negative: no limit.
+    pub image_member_quota: i64,
     /// Images on a page when the client does not say.
     pub limit_param_default: u64,
     /// Images on a page at most.
@@ -74,6 +76,7 @@ impl Default for Options {
             container_formats: words("ami ari aki bare ovf ova docker compressed"),
             image_property_quota: 128,
             image_tag_quota: 128,
+            image_member_quota: 128,
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),

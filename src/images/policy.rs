@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::catalog::model::{Image, Row, Status, Visibility};
 use crate::catalog::query::Viewer;
 use crate::error::{Error, Result};
-use crate::identity::RequestContext;
+use crate::identity::{ProjectId, RequestContext};
 
 /// Something that a policy allows or not.  The words are those of Glance's `policy.yaml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub enum Action {
     Deactivate,
     /// Put its data back into use.
     Reactivate,
+    /// Share it with a project.
+    AddMember,
+    /// Take it away from one.
+    DeleteMember,
 }
 
 /// Who is allowed an action.
@@ -55,6 +59,8 @@ impl Action {
             Self::DownloadImage => ("download_image", Rule::Member),
             Self::Deactivate => ("deactivate", Rule::Owner),
             Self::Reactivate => ("reactivate", Rule::Owner),
+            Self::AddMember => ("add_member", Rule::Owner),
+            Self::DeleteMember => ("delete_member", Rule::Owner),
         }
     }
 }
@@ -81,6 +87,17 @@ pub fn check(ctx: &RequestContext, action: Action, image: &Image) -> Result<()> 
         ));
     }
     Ok(())
+}
+
+/// Checks that `ctx` may say what `project` makes of an image that is shared with it.
+///
+/// # Errors
+/// `Forbidden`, in Glance's words.
+pub fn check_own_membership(ctx: &RequestContext, project: &ProjectId) -> Result<()> {
+    if ctx.admin || (ctx.project.as_ref() == Some(project) && ctx.has_role("member")) {
+        return Ok(());
+    }
+    Err(Error::Forbidden("You are not authorized to complete modify_member action.".to_string()))
 }
 
 /// Whether `ctx` may know of the image.
@@ -119,6 +136,6 @@ pub fn viewer(ctx: &RequestContext) -> Viewer {
 }
 
 /// Whether the identity's project is the owner.
-pub fn owns(ctx: &RequestContext, owner: Option<&crate::identity::ProjectId>) -> bool {
+pub fn owns(ctx: &RequestContext, owner: Option<&ProjectId>) -> bool {
     owner.is_some() && ctx.project.as_ref() == owner
 }

@@ -19,7 +19,7 @@ pub fn shrinks(old: &Image, new: &Image) -> bool {
 }
 
 /// A negative limit is none.
-fn within(what: &str, attempted: usize, limit: i64) -> Result<()> {
+pub fn within(what: &str, attempted: usize, limit: i64) -> Result<()> {
     match usize::try_from(limit) {
         Ok(limit) if attempted > limit => Err(Error::OverQuota(format!(
             "The limit has been exceeded on the number of allowed image {what}. \

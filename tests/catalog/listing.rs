@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use glancefs::catalog::Catalog;
-use glancefs::catalog::model::{Image, ImageId, Status, Timestamp, Visibility};
+use glancefs::catalog::model::{Image, ImageId, MemberStatus, Status, Timestamp, Visibility};
 use glancefs::catalog::query::{
-    Column, Comparison, Direction, Filter, ImageQuery, MemberStatus, Viewer, VisibilityFilter,
+    Column, Comparison, Direction, Filter, ImageQuery, Viewer, VisibilityFilter,
 };
 use glancefs::error::Error;
 
@@ -259,7 +259,7 @@ fn each_viewer_sees_what_glance_shows_it() {
         let names: Vec<_> = images.iter().map(|image| image.name.clone().unwrap()).collect();
         assert_eq!(names, expected, "{query:?}");
     };
-    let accepted = MemberStatus::Accepted;
+    let accepted = Some(MemberStatus::Accepted);
     let everything = [
         "p1 accepted",
         "p1 community",
@@ -292,18 +292,18 @@ fn each_viewer_sees_what_glance_shows_it() {
     let own = ["p2 community", "p2 private", "p2 public"];
     let with = |more: &[&'static str]| [more, &own].concat();
     check(&two, Usual, accepted, &with(&["p1 accepted", "p1 public"]));
-    check(&two, Usual, MemberStatus::Pending, &with(&["p1 pending", "p1 public"]));
-    check(&two, Usual, MemberStatus::Rejected, &with(&["p1 public", "p1 rejected"]));
+    check(&two, Usual, Some(MemberStatus::Pending), &with(&["p1 pending", "p1 public"]));
+    check(&two, Usual, Some(MemberStatus::Rejected), &with(&["p1 public", "p1 rejected"]));
     let of_any_status = ["p1 accepted", "p1 pending", "p1 public", "p1 rejected"];
-    check(&two, Usual, MemberStatus::All, &with(&of_any_status));
+    check(&two, Usual, None, &with(&of_any_status));
     check(&two, All, accepted, &with(&["p1 accepted", "p1 community", "p1 public"]));
     check(&two, Only(Visibility::Community), accepted, &["p1 community", "p2 community"]);
     check(&two, Only(Visibility::Shared), accepted, &["p1 accepted"]);
     check(&two, Only(Visibility::Private), accepted, &["p2 private"]);
 
-    check(&Viewer::Nobody, Usual, MemberStatus::All, &["p1 public", "p2 public"]);
+    check(&Viewer::Nobody, Usual, None, &["p1 public", "p2 public"]);
     let open = ["p1 community", "p1 public", "p2 community", "p2 public"];
-    check(&Viewer::Nobody, All, MemberStatus::All, &open);
+    check(&Viewer::Nobody, All, None, &open);
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::sync::Barrier;
 use std::thread;
 
 use glancefs::catalog::Catalog;
-use glancefs::catalog::model::{Image, ImageId, Status};
+use glancefs::catalog::model::{Image, ImageId, Member, MemberStatus, Status, Timestamp};
 use glancefs::catalog::sqlite::SqliteCatalog;
+use glancefs::error::Error;
+use glancefs::identity::ProjectId;
 
 use super::{Fixture, full_image};
 
@@ -103,5 +105,39 @@ fn many_that_open_a_new_database_at_once_share_it() {
             }
         });
         assert_eq!(SqliteCatalog::open(&path).unwrap().summary().unwrap().images, 6);
+    }
+}
+
+#[test]
+fn members_are_added_answer_and_go() {
+    let fixture = Fixture::new();
+    let catalog = &fixture.catalog;
+    let image = full_image();
+    catalog.insert(&image).unwrap();
+    let now = Timestamp::now();
+    let member = |project| Member {
+        project: ProjectId::new(project),
+        status: MemberStatus::Pending,
+        created_at: now,
+        updated_at: now,
+    };
+    let (one, two) = (member("one"), member("two"));
+    catalog.add_member(image.id, &one).unwrap();
+    catalog.add_member(image.id, &two).unwrap();
+    assert!(matches!(catalog.add_member(image.id, &one), Err(Error::Conflict(_))));
+    assert!(matches!(catalog.add_member(ImageId::random(), &one), Err(Error::NotFound(_))));
+    assert_eq!(catalog.members(image.id).unwrap(), [one.clone(), two.clone()]);
+    let accept = |project| {
+        catalog.set_member_status(image.id, project, MemberStatus::Accepted, now).unwrap()
+    };
+    assert!(accept(&one.project) && !accept(&ProjectId::new("three")));
+    assert!(catalog.remove_member(image.id, &two.project, now).unwrap());
+    assert!(!catalog.remove_member(image.id, &two.project, now).unwrap());
+    let accepted = Member { status: MemberStatus::Accepted, ..one };
+    assert_eq!(catalog.members(image.id).unwrap(), [accepted]);
+    // One that went may come back, any number of times.
+    for _ in 0..2 {
+        catalog.add_member(image.id, &two).unwrap();
+        assert!(catalog.remove_member(image.id, &two.project, Timestamp::now()).unwrap());
     }
 }

@@ -116,7 +116,11 @@ fn normal(value: &Value) -> Value {
         Value::Object(object) if object.contains_key("versions") => versions(object),
         Value::Object(object) if object.contains_key("disk_format") => image(object),
         Value::Object(object) => {
-            object.iter().map(|(key, value)| (key.clone(), normal(value))).collect()
+            let shown = object.iter().map(|(key, value)| {
+                let time = value.is_string() && matches!(&**key, "created_at" | "updated_at");
+                (key.clone(), if time { "a time".into() } else { normal(value) })
+            });
+            shown.collect()
         }
         other => other.clone(),
     }

@@ -57,6 +57,8 @@ pub fn props() -> Vec<Prop> {
             .with(json!({"my": "v", "tags": ["a", "z"]})),
         prop("06", "39d9c566-3b1d-42fb-ac6d-58d9a3f5d1ea", "x", None),
         prop("06", "e8634f31-8ebf-45c2-ae1e-1cbee6c59946", "x", None),
+        prop("10", "2d74da46-9466-46a9-85d5-ebaa8394dfa1", "private", None)
+            .with(json!({"visibility": "private"})),
         prop("07", "301494fa-288f-47f0-b6dd-61437b13d0b3", "file", None),
         bare,
         prop("07", "4910971a-0b92-4e84-a5c3-c0ea71af62dc", "empty", None),

@@ -8,9 +8,9 @@
 use rusqlite::types::Value;
 
 use super::values::json_array;
-use crate::catalog::model::{ImageId, Visibility};
+use crate::catalog::model::{ImageId, MemberStatus, Visibility};
 use crate::catalog::query::{
-    Column, Comparison, Direction, Filter, ImageQuery, MemberStatus, Viewer, VisibilityFilter,
+    Column, Comparison, Direction, Filter, ImageQuery, Viewer, VisibilityFilter,
 };
 use crate::identity::ProjectId;
 
@@ -77,7 +77,7 @@ pub(super) fn marker(query: &ImageQuery, id: ImageId) -> Select {
         Viewer::Admin { .. } => {}
         Viewer::Nobody => select.and(open, []),
         Viewer::Project(project) => {
-            let (member, mut values) = shared_with(project, MemberStatus::All);
+            let (member, mut values) = shared_with(project, None);
             values.insert(0, text(project.as_str()));
             select.and(&format!("{open} OR owner = ? OR {member}"), values);
         }
@@ -133,22 +133,16 @@ fn visible(select: &mut Select, query: &ImageQuery) {
 }
 
 /// The condition that the image is shared with `project`.
-fn shared_with(project: &ProjectId, status: MemberStatus) -> (String, Vec<Value>) {
+fn shared_with(project: &ProjectId, status: Option<MemberStatus>) -> (String, Vec<Value>) {
     let shared = Visibility::Shared.as_str();
     let mut sql = format!(
         "(+visibility = '{shared}' AND EXISTS (SELECT 1 FROM image_members AS m WHERE \
          m.image_id = images.id AND m.member = ? AND +m.deleted = 0"
     );
     let mut values = vec![text(project.as_str())];
-    let status = match status {
-        MemberStatus::Accepted => Some("accepted"),
-        MemberStatus::Pending => Some("pending"),
-        MemberStatus::Rejected => Some("rejected"),
-        MemberStatus::All => None,
-    };
     if let Some(status) = status {
         sql.push_str(" AND m.status = ?");
-        values.push(text(status));
+        values.push(text(status.as_str()));
     }
     sql.push_str("))");
     (sql, values)

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
-use crate::catalog::model::{ImageId, Status, Timestamp, Visibility};
+use crate::catalog::model::{ImageId, MemberStatus, Status, Timestamp, Visibility};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 
@@ -25,7 +25,7 @@ macro_rules! text {
     )*};
 }
 
-text!(ImageId, Status, Visibility);
+text!(ImageId, MemberStatus, Status, Visibility);
 
 impl FromSql for ProjectId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
