@@ -1,20 +1,26 @@
-//! The admin socket: asking the running daemon what it is doing.
+//! The admin socket: asking the running daemon what it is doing, and to see to its disk cache.
 //!
-//! `<state_dir>/admin.sock` is a UNIX socket for the daemon's own user.  A client sends one line,
-//! the name of a command (`status` is the only one), and gets one JSON document back.  One thread
-//! answers, one client at a time, each within a deadline.  What a report says is gathered by
-//! whoever calls [`serve`]; that one daemon at a time uses a state directory is ensured by its
-//! lock, not here.
+//! `<state_dir>/admin.sock` is a UNIX socket for the daemon's own user.  A client sends one line, a
+//! [request](protocol), and gets lines back, each a JSON document.  One thread answers, one
+//! client at a time, each within a deadline; what takes longer has a thread of its own, a few at
+//! most.  What is answered is up to whoever calls [`serve`]; that one daemon at a time uses a state
+//! directory is ensured by its lock, not here.
 
 mod address;
+pub mod cache;
 mod client;
 mod metrics;
+mod protocol;
 mod report;
 mod server;
 
 pub use client::{fetch, status};
 pub use metrics::{GatherMetrics, serve_metrics};
-pub use report::{CacheReport, MountReport, StatusReport, StoreReport, UploadReport};
+pub use protocol::{Operations, Progress};
+pub use report::{
+    CacheList, CacheReport, CachedReport, DiskCacheReport, FillReport, MountReport, StatusReport,
+    StoreReport, UploadReport,
+};
 pub use server::{AdminSocket, serve};
 
 use std::time::Duration;
@@ -25,11 +31,14 @@ const SOCKET_NAME: &str = "admin.sock";
 /// How long either side waits for the other.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Bytes of the longest command, its line end included.
-const MAX_COMMAND: usize = 64;
+/// Bytes of the longest request, its line end included: a name of 255 characters, all escaped.
+const MAX_COMMAND: usize = 4096;
 
-/// Bytes of the longest report that a client takes.
-const MAX_REPORT: u64 = 16 << 20;
+/// Bytes of all replies that a client takes: the longest report, or the progress of days.
+const MAX_REPLIES: u64 = 256 << 20;
+
+/// Requests that take longer, at a time.
+const MAX_LONG: usize = 16;
 
 #[cfg(test)]
 mod tests;

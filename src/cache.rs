@@ -8,9 +8,11 @@
 //! on their way included, are bounded (`blocks`, `recency`).
 //!
 //! Which images there are, who may read them and when their blocks have to go is the business of
-//! `images`.  Local files are not cached here: the kernel does that.
+//! `images`.  Local files are not cached here: the kernel does that.  Whole images on a local disk
+//! are in [`disk`].
 
 mod blocks;
+pub mod disk;
 mod pending;
 mod reader;
 mod recency;

@@ -55,6 +55,9 @@ enum Command {
     Adopt(AdoptArgs),
     /// Say what the running glancefs is doing: mounts, uploads, stores
     Status(StatusArgs),
+    /// See what the running glancefs keeps on its local disk, or change that
+    #[command(subcommand)]
+    Cache(CacheCommand),
 }
 
 #[derive(Debug, Args)]
@@ -137,9 +140,51 @@ struct StatusArgs {
     /// Print the whole report as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    daemon: Running,
+}
+
+/// Which daemon is asked.
+#[derive(Debug, Args)]
+struct Running {
     /// The state directory of the glancefs that is asked [default: as for mount]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// Show the images that are cached on disk, what is being copied, and what waits
+    List {
+        /// Print the whole list as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        daemon: Running,
+    },
+    /// Copy images to the disk cache now, and wait until they are there
+    ///
+    /// Interrupting it does not stop the copying; `evict` does.
+    Prefetch {
+        /// Ids or names
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+        #[command(flatten)]
+        daemon: Running,
+    },
+    /// Remove images from the disk cache
+    ///
+    /// Who reads one goes on; its room is free when it is closed.
+    Evict {
+        /// Ids
+        #[arg(required_unless_present = "all", value_name = "ID")]
+        images: Vec<String>,
+        /// Remove all of them
+        #[arg(long, conflicts_with = "images")]
+        all: bool,
+        #[command(flatten)]
+        daemon: Running,
+    },
 }
 
 /// Runs the command line of this process; what `main` returns.
@@ -189,9 +234,9 @@ impl Command {
                 adopt::run(&AdoptSettings { config, place, dry_run })
             }
             Self::Status(arguments) => {
-                let state_dir = arguments.state_dir.map_or_else(default_state_dir, Ok)?;
-                admin::status(&state_dir, arguments.json)
+                admin::status(&arguments.daemon.state_dir()?, arguments.json)
             }
+            Self::Cache(command) => command.run(),
         }
     }
 }
@@ -203,6 +248,27 @@ impl AdoptArgs {
             (None, Some(pool), _) => Place::Pool(pool.clone()),
             (None, None, Some(store)) => Place::Store(store.clone()),
             (None, None, None) => Place::Everywhere,
+        }
+    }
+}
+
+impl Running {
+    fn state_dir(self) -> Result<PathBuf> {
+        self.state_dir.map_or_else(default_state_dir, Ok)
+    }
+}
+
+impl CacheCommand {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::List { json, daemon } => admin::cache::list(&daemon.state_dir()?, json),
+            Self::Prefetch { images, daemon } => {
+                admin::cache::prefetch(&daemon.state_dir()?, &images)
+            }
+            Self::Evict { all: true, daemon, .. } => admin::cache::evict_all(&daemon.state_dir()?),
+            Self::Evict { images, daemon, .. } => {
+                admin::cache::evict(&daemon.state_dir()?, &images)
+            }
         }
     }
 }

@@ -130,6 +130,11 @@ pub struct Config {
     pub block_cache_size: u64,
     /// Where `/metrics` is served, `None` for nowhere.  `[glancefs] metrics_listen`.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where images of distant stores are kept on a local disk, `None` for nowhere.
+    /// `image_cache_dir`.
+    pub image_cache_dir: Option<PathBuf>,
+    /// Bytes that they take at most.  `image_cache_max_size`; default 10 GiB.
+    pub image_cache_max_size: u64,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
     /// Options in the files that change nothing.
@@ -181,6 +186,10 @@ impl Config {
             project,
             block_cache_size: memory::block_cache_size(reader)?,
             metrics_listen: metrics_listen(reader)?,
+            image_cache_dir: reader.word(&options::IMAGE_CACHE_DIR)?.map(absolute).transpose()?,
+            image_cache_max_size: reader
+                .integer(&options::IMAGE_CACHE_MAX_SIZE, 0..=i64::MAX)?
+                .unsigned_abs(),
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             state_dir,
             unused: Vec::new(),

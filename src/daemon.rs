@@ -5,6 +5,7 @@
 //! what they stand on goes.
 
 mod metrics;
+mod operations;
 mod stores;
 
 pub(crate) use stores::open_one as open_store;
@@ -13,8 +14,7 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use tokio::net::TcpListener;
@@ -22,13 +22,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admin::{
-    self, AdminSocket, CacheReport, MountReport, StatusReport, StoreReport, UploadReport,
-};
+use crate::admin::{self, AdminSocket, MountReport};
 use crate::api;
-use crate::cache::Figures;
 use crate::catalog::Catalog;
-use crate::catalog::model::Timestamp;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
@@ -38,15 +34,11 @@ use crate::fs::session::{self, Mount};
 use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
-use crate::images::{Backend, Images, Options};
-use crate::store::{Condition, Store};
+use crate::images::{Backend, ImageCache, Images, Options};
 use metrics::MetricsServer;
 
 /// How long uploads in progress may go on after the daemon was told to end.
 const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long `glancefs status` waits for stores to say how they are.
-const STATUS_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Threads that may wait for the core on behalf of the API.
 const BLOCKING_THREADS: usize = 64;
@@ -137,7 +129,7 @@ impl House {
         Ok(Self { images, _lock: lock })
     }
 
-    /// Lets `glancefs status` ask.
+    /// Lets `glancefs status` and `glancefs cache` ask.
     fn admit(
         &self,
         config: &Config,
@@ -146,20 +138,8 @@ impl House {
     ) -> Result<AdminSocket> {
         stores::look_at(self.images.stores())?;
         let images = Arc::clone(&self.images);
-        let started_at = Timestamp::now().to_wire();
-        let gather = move || StatusReport {
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            pid: std::process::id(),
-            started_at: started_at.clone(),
-            mounts: mounts.clone(),
-            api: api.map(|address| address.to_string()),
-            images: images.catalog().summary().map_or(0, |summary| summary.images),
-            uploads: images.uploads().iter().map(|upload| upload_report(upload)).collect(),
-            cache: Some(cache_report(&images.cache_figures())),
-            stores: store_reports(images.stores()),
-            unfinished: images.unfinished() as u64,
-        };
-        admin::serve(&config.state_dir, Arc::new(gather))
+        let operations = operations::Daemon::new(images, config.identity(), mounts, api);
+        admin::serve(&config.state_dir, Arc::new(operations))
     }
 }
 
@@ -215,6 +195,10 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),
         enabled_import_methods: Vec::new(),
         block_cache_size: config.block_cache_size,
+        image_cache: config.image_cache_dir.as_ref().map(|directory| ImageCache {
+            directory: directory.clone(),
+            max_size: config.image_cache_max_size,
+        }),
         max_uploads: config.max_uploads,
     })
 }
@@ -249,55 +233,6 @@ fn follow_others(images: Arc<Images>) -> Result<()> {
         })
         .map(drop)
         .map_err(Error::io("start", "a thread"))
-}
-
-fn upload_report(upload: &crate::images::upload::Progress) -> UploadReport {
-    let bytes = upload.bytes.load(Ordering::Relaxed);
-    let seconds = upload.started.elapsed().as_secs_f64();
-    UploadReport {
-        id: upload.id.to_string(),
-        name: upload.name.lock().clone(),
-        bytes,
-        rate: (bytes as f64 / seconds.max(0.001)) as u64,
-        seconds,
-    }
-}
-
-fn cache_report(figures: &Figures) -> CacheReport {
-    CacheReport {
-        used: figures.used,
-        in_flight: figures.in_flight,
-        limit: figures.capacity,
-        hit_bytes: figures.hit_bytes,
-        missed_bytes: figures.missed_bytes,
-        fetches: figures.fetches,
-        fetched_bytes: figures.fetched_bytes,
-    }
-}
-
-fn store_reports(stores: &[Arc<dyn Store>]) -> Vec<StoreReport> {
-    // All are asked before the first is waited for.
-    for store in stores {
-        store.condition(Duration::ZERO);
-    }
-    let until = Instant::now() + STATUS_PATIENCE;
-    let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    stores.iter().map(|store| store_report(&**store, left())).collect()
-}
-
-fn store_report(store: &dyn Store, patience: Duration) -> StoreReport {
-    let Condition { capacity, silent_since } = store.condition(patience);
-    let wire = |since: SystemTime| {
-        let passed = since.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(passed.as_micros().try_into().unwrap_or(i64::MAX)).to_wire()
-    };
-    StoreReport {
-        name: store.name().to_string(),
-        kind: store.kind().to_string(),
-        total: capacity.map(|room| room.total),
-        available: capacity.map(|room| room.available),
-        silent_since: silent_since.map(wire),
-    }
 }
 
 /// Each connection and each open image is a file; the soft limit is often 1024, for programs that

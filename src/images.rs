@@ -10,10 +10,12 @@
 //! - `quota`: how much of it one image may have;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `removal`: the order in which an image goes;
+//! - `readers`, [`caching`]: images that are open, and which of them are kept on a local disk;
 //! - [`adopt`]: records for data that has none;
 //! - [`changes`]: telling the faces that an image is no longer what they remember.
 
 pub mod adopt;
+pub mod caching;
 pub mod changes;
 mod crash;
 pub mod digest;
@@ -35,10 +37,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use open::OpenImage;
-pub use options::{Backend, Options};
+pub use options::{Backend, ImageCache, Options};
 
 use crate::cache::{BlockCache, Figures};
 use crate::catalog::Catalog;
@@ -47,6 +49,7 @@ use crate::catalog::query::ImageQuery;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
 use crate::store::{Capacity, ImageReader, Store};
+use caching::Caching;
 use changes::{Changes, Face};
 use crash::Step;
 use fields::Edit;
@@ -81,7 +84,8 @@ impl Images {
     /// needs no distant store, and in the background where it does.
     ///
     /// # Errors
-    /// `Config` without a store; the catalog's and the stores' errors.
+    /// `Config` without a store, or when the disk cache cannot be used; the catalog's and the
+    /// stores' errors.
     pub fn new(
         catalog: Arc<dyn Catalog>,
         stores: Vec<Arc<dyn Store>>,
@@ -92,7 +96,8 @@ impl Images {
             return Err(Error::Config("no store is configured ([glance_store] stores)".into()));
         }
         let cache = BlockCache::new(options.block_cache_size);
-        let readers = Readers::new(Arc::clone(&catalog), cache);
+        let caching = start_caching(&catalog, &stores, &options)?;
+        let readers = Readers::new(Arc::clone(&catalog), cache, caching);
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
@@ -109,11 +114,6 @@ impl Images {
         });
         images.recover()?;
         Ok(images)
-    }
-
-    /// Begins nothing more in the background: what is left there is left to the next start.
-    pub fn shut_down(&self) {
-        self.backlog.end();
     }
 
     /// The options that the rules follow.
@@ -139,6 +139,20 @@ impl Images {
     /// What the block cache holds and has done.
     pub fn cache_figures(&self) -> Figures {
         self.readers.figures()
+    }
+
+    /// The disk cache, where there is one.
+    pub fn caching(&self) -> Option<&Arc<Caching>> {
+        self.readers.caching()
+    }
+
+    /// Ends what goes on in the background, and waits for it, but not long.  What is left to be undone
+    /// is left to the next start.
+    pub fn shut_down(&self) {
+        self.backlog.end();
+        if let Some(caching) = self.caching() {
+            caching.shut_down();
+        }
     }
 
     /// Uploads in progress.
@@ -399,6 +413,26 @@ impl Images {
         }
     }
 
+    /// Opens an image's data for reading, if a file of it is in the disk cache; never waits for the
+    /// network.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on_disk(&self, ctx: &RequestContext, id: ImageId) -> Result<Option<OpenImage>> {
+        if !self.readers.is_on_disk(id) {
+            return Ok(None);
+        }
+        let image = self.get(ctx, id)?;
+        policy::check(ctx, Action::DownloadImage, &image)?;
+        for location in image.locations.iter().filter(|location| location.status == "active") {
+            let Some(store) = self.store_of(&location.url) else { continue };
+            if let Some(reader) = self.readers.open_near(&image, &location.url, store)? {
+                return Ok(Some(OpenImage { image, reader: Some(reader) }));
+            }
+        }
+        Ok(None)
+    }
+
     /// Bytes that an image at this location takes in its store, where that is cheap to know.
     pub fn allocated(&self, url: &str) -> Option<u64> {
         self.store_of(url)?.allocated(url)
@@ -431,19 +465,18 @@ impl Images {
     }
 
     fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
-        let id = image.id;
         let mut failure = None;
         for location in image.locations.iter().filter(|location| location.status == "active") {
             let url = &location.url;
-            match self.store_of(url).map(|store| self.readers.open(id, url, &**store)) {
+            match self.store_of(url).map(|store| self.readers.open(image, url, store)) {
                 Some(Ok(reader)) => return Ok(reader),
                 Some(Err(error)) => failure = Some(error.to_string()),
                 None => failure = Some(format!("no configured store holds {}", location.url)),
             }
         }
         let reason = failure.unwrap_or_else(|| "it has no location".to_string());
-        warn!(image = %id, reason, "data cannot be opened");
-        Err(Error::StoreUnavailable(format!("The data of image {id} cannot be opened")))
+        warn!(image = %image.id, reason, "data cannot be opened");
+        Err(Error::StoreUnavailable(format!("The data of image {} cannot be opened", image.id)))
     }
 
     /// Names the stores of locations that were recorded when stores had no names, or others.
@@ -557,6 +590,20 @@ impl Images {
         })
         .map(drop)
     }
+}
+
+/// The disk cache, if one is configured and there is something to cache.
+fn start_caching(
+    catalog: &Arc<dyn Catalog>,
+    stores: &[Arc<dyn Store>],
+    options: &Options,
+) -> Result<Option<Arc<Caching>>> {
+    let Some(settings) = &options.image_cache else { return Ok(None) };
+    if stores.iter().all(|store| store.is_local()) {
+        info!("image_cache_dir has no effect: all images are on this machine");
+        return Ok(None);
+    }
+    Caching::start(Arc::clone(catalog), stores.to_vec(), settings).map(Some)
 }
 
 /// What depends on who asks, whatever the image: Glance decides it before ownership.

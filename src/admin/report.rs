@@ -23,6 +23,8 @@ pub struct StatusReport {
     pub uploads: Vec<UploadReport>,
     /// The block cache, where there is one.
     pub cache: Option<CacheReport>,
+    /// The disk cache, where there is one.
+    pub disk_cache: Option<DiskCacheReport>,
     /// The stores.
     pub stores: Vec<StoreReport>,
     /// Interrupted uploads and removals that still have to be undone or finished.
@@ -73,6 +75,68 @@ pub struct CacheReport {
     pub fetched_bytes: u64,
 }
 
+/// The disk cache, in short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiskCacheReport {
+    /// How many images are there.
+    pub images: usize,
+    /// Bytes that it takes on the disk, or has promised.
+    pub used: u64,
+    /// Bytes that it may take.
+    pub limit: u64,
+    /// What is being copied to it.
+    pub filling: Option<FillReport>,
+    /// How many images wait to be copied.
+    pub queued: usize,
+}
+
+/// An image that is being copied to the disk cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FillReport {
+    /// The image's id.
+    pub id: String,
+    /// Bytes of it that are done.
+    pub bytes: u64,
+    /// Bytes of it.
+    pub size: u64,
+}
+
+/// Everything `glancefs cache list --json` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheList {
+    /// What is there, the one that was used last first.
+    pub cached: Vec<CachedReport>,
+    /// What is being copied.
+    pub filling: Option<FillReport>,
+    /// The ids of what waits to be copied, in their order.
+    pub queued: Vec<String>,
+    /// Bytes that all of it takes on the disk, or was promised.
+    pub used: u64,
+    /// Bytes that it may take.
+    pub limit: u64,
+}
+
+/// An image in the disk cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CachedReport {
+    /// Its id.
+    pub id: String,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Bytes of it.
+    pub size: u64,
+    /// Bytes on the disk.
+    pub allocated: u64,
+    /// When it was copied and verified: UTC, ISO 8601.
+    pub cached_at: String,
+    /// When it was opened last.
+    pub used_at: String,
+    /// How often it was opened.
+    pub hits: u64,
+    /// Whether somebody has it open.
+    pub open: bool,
+}
+
 /// One store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoreReport {
@@ -104,6 +168,9 @@ impl fmt::Display for StatusReport {
         }
         if let Some(cache) = &self.cache {
             writeln!(f, "cache    {cache}")?;
+        }
+        if let Some(cache) = &self.disk_cache {
+            writeln!(f, "on disk  {cache}")?;
         }
         if self.unfinished > 0 {
             writeln!(f, "undoing  {} interrupted uploads or removals", self.unfinished)?;
@@ -152,6 +219,51 @@ impl fmt::Display for CacheReport {
             write!(f, ", {there:.1} % of {} were there when asked for", bytes(asked))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for DiskCacheReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.images == 1 { "" } else { "s" };
+        write!(f, "{} image{plural}, ", self.images)?;
+        write!(f, "{} of {}", bytes(self.used), bytes(self.limit))?;
+        if let Some(filling) = &self.filling {
+            write!(f, "; copying {filling}")?;
+        }
+        if self.queued > 0 {
+            write!(f, ", {} waiting", self.queued)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FillReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = percent(self.bytes, self.size.max(1));
+        write!(f, "{} ({done:.0} % of {})", self.id, bytes(self.size))
+    }
+}
+
+impl fmt::Display for CacheList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for image in &self.cached {
+            let (size, disk) = (bytes(image.size), bytes(image.allocated));
+            let name = image.name.as_deref().unwrap_or("(no name)").escape_debug();
+            let CachedReport { id, used_at, hits, .. } = image;
+            let open = if image.open { "open" } else { "" };
+            writeln!(
+                f,
+                "{id}  {size:>9}  {disk:>9} on disk  used {used_at}  {hits:>5} times  {open:4}  {name}"
+            )?;
+        }
+        if let Some(filling) = &self.filling {
+            writeln!(f, "copying  {filling}")?;
+        }
+        for id in &self.queued {
+            writeln!(f, "waiting  {id}")?;
+        }
+        let count = self.cached.len();
+        writeln!(f, "{count} cached, {} of {}", bytes(self.used), bytes(self.limit))
     }
 }
 

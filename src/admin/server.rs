@@ -6,17 +6,14 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::address::SocketPath;
-use super::report::StatusReport;
-use super::{DEADLINE, MAX_COMMAND};
+use super::protocol::{Operations, Reply, Request};
+use super::{DEADLINE, MAX_COMMAND, MAX_LONG};
 use crate::error::{Error, Result};
-
-/// Gathers a report; called on the socket's own thread, and should not wait for anything.
-type Gather = Arc<dyn Fn() -> StatusReport + Send + Sync>;
 
 /// An admin socket that answers.  Dropped, it stops and its file goes.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ impl Drop for SocketPathGuard {
 ///
 /// # Errors
 /// `Conflict` when another daemon answers there.  A file that one left behind is replaced.
-pub fn serve(state_dir: &Path, gather: Gather) -> Result<AdminSocket> {
+pub fn serve(state_dir: &Path, daemon: Arc<dyn Operations>) -> Result<AdminSocket> {
     let shown = state_dir.join(super::SOCKET_NAME);
     let failed = |error| Error::io("open the admin socket", shown.display())(error);
     let path = SocketPath::of(state_dir).map_err(failed)?;
@@ -67,7 +64,7 @@ pub fn serve(state_dir: &Path, gather: Gather) -> Result<AdminSocket> {
         .name("admin".to_owned())
         .spawn({
             let ending = Arc::clone(&ending);
-            move || answer_all(&listener, &gather, &ending)
+            move || answer_all(&listener, &daemon, &ending)
         })
         .map_err(failed)?;
     Ok(AdminSocket { path, ending, thread: Some(thread) })
@@ -96,12 +93,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn answer_all(listener: &UnixListener, gather: &Gather, ending: &AtomicBool) {
+fn answer_all(listener: &UnixListener, daemon: &Arc<dyn Operations>, ending: &AtomicBool) {
+    let long = Arc::new(AtomicUsize::new(0));
     for client in listener.incoming() {
         if ending.load(Ordering::Acquire) {
             return;
         }
-        let answered = client.and_then(|client| answer(client, gather));
+        let answered = client.and_then(|client| answer(client, daemon, &long));
         if let Err(error) = answered {
             tracing::debug!("admin socket: {error}");
             // Out of descriptors, accept() fails at once and again: do not spin meanwhile.
@@ -110,16 +108,84 @@ fn answer_all(listener: &UnixListener, gather: &Gather, ending: &AtomicBool) {
     }
 }
 
-fn answer(mut client: UnixStream, gather: &Gather) -> io::Result<()> {
+fn answer(
+    mut client: UnixStream,
+    daemon: &Arc<dyn Operations>,
+    long: &Arc<AtomicUsize>,
+) -> io::Result<()> {
     client.set_read_timeout(Some(DEADLINE))?;
     client.set_write_timeout(Some(DEADLINE))?;
-    // One read: a command is so short that it comes whole, and whoever dribbles holds up nobody.
-    let mut command = [0; MAX_COMMAND];
-    let length = client.read(&mut command)?;
-    let answer = match command.get(..length).unwrap_or_default().trim_ascii() {
-        b"status" => serde_json::to_vec(&gather())?,
-        _ => br#"{"error":"unknown command: there is only status"}"#.to_vec(),
+    // One read: a request is so short that it comes whole, and whoever dribbles holds up nobody.
+    let mut text = [0; MAX_COMMAND];
+    let length = client.read(&mut text)?;
+    let reply = match serde_json::from_slice(text.get(..length).unwrap_or_default()) {
+        Ok(Request::Status) => Reply::Status(Box::new(daemon.status())),
+        Ok(Request::CacheList) => daemon.cached().map_or_else(refused, Reply::CacheList),
+        Ok(request) => return answer_long(client, daemon, long, request),
+        Err(_) => Reply::Error("unknown command".to_owned()),
     };
-    // Some kilobytes, which the socket takes at once.
-    client.write_all(&answer)
+    send(&mut client, &reply)
+}
+
+/// Answers what takes longer on a thread of its own.
+fn answer_long(
+    mut client: UnixStream,
+    daemon: &Arc<dyn Operations>,
+    long: &Arc<AtomicUsize>,
+    request: Request,
+) -> io::Result<()> {
+    // Only this thread adds to it.
+    if long.load(Ordering::Acquire) >= MAX_LONG {
+        return send(&mut client, &Reply::Error("too many ask at once; try again".to_owned()));
+    }
+    let one = One::more(long);
+    let daemon = Arc::clone(daemon);
+    thread::Builder::new().name("admin-long".to_owned()).spawn(move || {
+        let _one = one;
+        let reply = act(&*daemon, &request, &mut client);
+        if let Err(error) = send(&mut client, &reply) {
+            tracing::debug!("admin socket: {error}");
+        }
+    })?;
+    Ok(())
+}
+
+fn act(daemon: &dyn Operations, request: &Request, client: &mut UnixStream) -> Reply {
+    let mut go_on = |progress| send(client, &Reply::Progress(progress)).is_ok();
+    match request {
+        Request::CachePrefetch(image) => {
+            daemon.prefetch(image, &mut go_on).map_or_else(refused, Reply::Cached)
+        }
+        Request::CacheEvict(image) => {
+            daemon.evict(Some(image)).map_or_else(refused, Reply::Evicted)
+        }
+        Request::CacheEvictAll => daemon.evict(None).map_or_else(refused, Reply::Evicted),
+        Request::Status | Request::CacheList => Reply::Error("unknown command".to_owned()),
+    }
+}
+
+fn refused(error: Error) -> Reply {
+    Reply::Error(error.to_string())
+}
+
+fn send(client: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    client.write_all(&line)
+}
+
+/// Counts one request for as long as it lives.
+struct One(Arc<AtomicUsize>);
+
+impl One {
+    fn more(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }

@@ -28,6 +28,7 @@ pub(super) fn copy(
 ) -> Result<()> {
     let files = files_in(directory)?;
     // Uploads need the journal, and with it the state directory for themselves.
+    let config = &Config { image_cache_dir: None, ..config.clone() };
     let house = House::open(config)?;
     for path in files {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());

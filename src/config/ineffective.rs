@@ -60,7 +60,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          enable_v3_api enabled_import_methods eventlet_executor_pool_size \
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
          graceful_shutdown_timeout hash_algorithm http_keepalive http_retries \
-         image_cache_dir image_cache_driver image_cache_max_size image_cache_sqlite_db \
+         image_cache_driver image_cache_sqlite_db \
          image_cache_stall_time instance_format instance_uuid_format key_file \
          location_strategy lock_path log-config log_color log_config log_config_append \
          log_date_format log_dir log_file log_format log_options log_rotate_interval \

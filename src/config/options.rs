@@ -88,6 +88,10 @@ options! {
         "Digest stored as os_hash_value: sha256, sha384 or sha512.";
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
         "Stores as name:type, …, of type file or rbd, each with a section of its own.";
+    IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
+        "Directory for copies of RBD images that are read often (in glancefs below it); empty: no copies.";
+    IMAGE_CACHE_MAX_SIZE: ["DEFAULT"] "image_cache_max_size", "10737418240",
+        "Bytes of disk that the copies take, never more.";
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",

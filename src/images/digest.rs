@@ -6,8 +6,10 @@
 //! the slower hash waits for it.
 
 mod algorithm;
+mod check;
 
 pub use algorithm::HashAlgorithm;
+pub use check::Check;
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The options of Glance that the rules of images depend on, with Glance's names and defaults.
 
+use std::path::PathBuf;
+
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
 use crate::catalog::model::Location;
@@ -12,6 +14,15 @@ pub struct Backend {
     pub name: String,
     /// `store_description`
     pub description: Option<String>,
+}
+
+/// Where images of distant stores are kept on a local disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageCache {
+    /// `image_cache_dir`
+    pub directory: PathBuf,
+    /// Bytes: `image_cache_max_size`
+    pub max_size: u64,
 }
 
 /// What an operator can set about images.  Each field is the option of that name.
@@ -48,6 +59,8 @@ pub struct Options {
     pub enabled_import_methods: Vec<String>,
     /// Bytes of images that are kept in memory (`[glancefs] block_cache_size`).
     pub block_cache_size: u64,
+    /// The disk cache; `None` for none.
+    pub image_cache: Option<ImageCache>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
 }
@@ -82,6 +95,7 @@ impl Default for Options {
             enabled_backends: Vec::new(),
             enabled_import_methods: Vec::new(),
             block_cache_size: 64 << 20,
+            image_cache: None,
             max_uploads: 1000,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! What is far away is read through the block cache, and stays open for a while after its last
 //! reader: a reader that comes back, as those of an NFS server do for every request, finds its blocks,
-//! its streams and an open image.
+//! its streams and an open image.  What has a verified file in the disk cache is read from there.
 
 mod counted;
 
@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::TIME_PROPERTY;
+use super::caching::Caching;
 use super::changes::Face;
 use crate::cache::{BlockCache, CachedReader, Figures};
 use crate::catalog::Catalog;
-use crate::catalog::model::{ImageId, Status};
+use crate::catalog::model::{Image, ImageId, Status};
 use crate::error::Result;
 use crate::store::{ImageReader, Store};
 use counted::CountedReader;
@@ -25,10 +26,11 @@ use counted::CountedReader;
 /// Images that stay open without a reader.
 const KEPT_OPEN: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
-/// What is open, and the cache that it is read through.
+/// What is open, and the caches that it is read through.
 pub(super) struct Readers {
     catalog: Arc<dyn Catalog>,
     cache: Arc<BlockCache>,
+    caching: Option<Arc<Caching>>,
     open: Mutex<LruCache<ImageId, Open>>,
 }
 
@@ -38,8 +40,13 @@ struct Open {
 }
 
 impl Readers {
-    pub(super) fn new(catalog: Arc<dyn Catalog>, cache: Arc<BlockCache>) -> Arc<Self> {
-        Arc::new(Self { catalog, cache, open: Mutex::new(LruCache::new(KEPT_OPEN)) })
+    pub(super) fn new(
+        catalog: Arc<dyn Catalog>,
+        cache: Arc<BlockCache>,
+        caching: Option<Arc<Caching>>,
+    ) -> Arc<Self> {
+        let open = Mutex::new(LruCache::new(KEPT_OPEN));
+        Arc::new(Self { catalog, cache, caching, open })
     }
 
     /// Opens the data at `url`, in `store`, of an image.
@@ -48,23 +55,52 @@ impl Readers {
     /// The store's.
     pub(super) fn open(
         &self,
-        image: ImageId,
+        image: &Image,
         url: &str,
-        store: &dyn Store,
+        store: &Arc<dyn Store>,
     ) -> Result<Arc<dyn ImageReader>> {
-        if store.is_local() {
-            return store.open(url);
+        if let Some(reader) = self.open_near(image, url, store)? {
+            return Ok(reader);
         }
-        if let Some(reader) = self.kept(image, url) {
+        if let Some(caching) = &self.caching {
+            caching.note_open(image);
+        }
+        if let Some(reader) = self.kept(image.id, url) {
             return Ok(reader);
         }
         let source = Arc::new(CountedReader::new(store.open(url)?, store.name()));
-        let reader = Arc::new(CachedReader::new(Arc::clone(&self.cache), image, source));
+        let reader = Arc::new(CachedReader::new(Arc::clone(&self.cache), image.id, source));
         let open = Open { url: url.to_owned(), reader: Arc::clone(&reader) };
         // Closing what it displaces may take its time, so it is done outside the lock.
-        let displaced = self.open.lock().push(image, open);
+        let displaced = self.open.lock().push(image.id, open);
         drop(displaced);
         Ok(reader)
+    }
+
+    /// Opens the data if it is on this machine: in a local store, or in the disk cache.
+    ///
+    /// # Errors
+    /// The local store's.
+    pub(super) fn open_near(
+        &self,
+        image: &Image,
+        url: &str,
+        store: &Arc<dyn Store>,
+    ) -> Result<Option<Arc<dyn ImageReader>>> {
+        if store.is_local() {
+            return store.open(url).map(Some);
+        }
+        Ok(self.caching.as_ref().and_then(|caching| caching.reader(image, url, store)))
+    }
+
+    /// Whether there is a file of an image in the disk cache.
+    pub(super) fn is_on_disk(&self, image: ImageId) -> bool {
+        self.caching.as_ref().is_some_and(|caching| caching.holds(image))
+    }
+
+    /// The disk cache, where there is one.
+    pub(super) fn caching(&self) -> Option<&Arc<Caching>> {
+        self.caching.as_ref()
     }
 
     /// Figures of the cache.
@@ -77,6 +113,15 @@ impl Readers {
         let closed = self.open.lock().pop(&image);
         drop(closed);
         self.cache.forget(image);
+        if let Some(caching) = &self.caching {
+            caching.forget(image);
+        }
+    }
+
+    fn knows(&self, image: ImageId) -> bool {
+        self.open.lock().contains(&image)
+            || self.cache.holds(image)
+            || self.caching.as_ref().is_some_and(|caching| caching.knows(image))
     }
 
     fn kept(&self, image: ImageId, url: &str) -> Option<Arc<dyn ImageReader>> {
@@ -95,8 +140,7 @@ impl Readers {
 impl Face for Readers {
     /// Data of an image that is gone, or taken out of use, is not kept.
     fn changed(&self, ids: &[ImageId]) {
-        let known = |id: &&ImageId| self.open.lock().contains(*id) || self.cache.holds(**id);
-        let known: Vec<ImageId> = ids.iter().filter(known).copied().collect();
+        let known: Vec<ImageId> = ids.iter().copied().filter(|id| self.knows(*id)).collect();
         if known.is_empty() {
             return;
         }

@@ -157,7 +157,12 @@ impl Filesystem {
         let location = self.row(id).ok().and_then(|row| row.location);
         match location.filter(|url| !self.images.is_local(url)) {
             None => answer(this.open_image(id)),
-            Some(url) => self.readers.run(move || this.open_distant(ino, id, &url, answer)),
+            // What is on disk here waits behind nobody who waits for a store.
+            Some(url) => match self.images.open_on_disk(&self.settings.context, id) {
+                Ok(Some(image)) => answer(self.opened(image)),
+                Ok(None) => self.readers.run(move || this.open_distant(ino, id, &url, answer)),
+                Err(error) => answer(Err(self.refuse_open(id, error))),
+            },
         }
     }
 
@@ -183,7 +188,11 @@ impl Filesystem {
 
     fn open_image(&self, id: ImageId) -> Answer<Opened> {
         let open = self.images.open(&self.settings.context, id);
-        let image = Arc::new(open.map_err(|error| self.refuse_open(id, error))?);
+        self.opened(open.map_err(|error| self.refuse_open(id, error))?)
+    }
+
+    fn opened(&self, image: OpenImage) -> Answer<Opened> {
+        let image = Arc::new(image);
         let handle = self.keep(Handle::Image(Arc::clone(&image)));
         Ok(Opened { handle, image: Some(image) })
     }
