@@ -1,7 +1,7 @@
 //! The admin socket: asking the running daemon what it is doing, and to see to its disk cache.
 //!
 //! `<state_dir>/admin.sock` is a UNIX socket for the daemon's own user.  A client sends one line, a
-//! [request](protocol), and gets lines back, each a JSON document.  One thread answers, one
+//! request (`protocol`), and gets lines back, each a JSON document.  One thread answers, one
 //! client at a time, each within a deadline; what takes longer has a thread of its own, a few at
 //! most.  What is answered is up to whoever calls [`serve`]; that one daemon at a time uses a state
 //! directory is ensured by its lock, not here.

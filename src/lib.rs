@@ -8,7 +8,7 @@
 //!       └─────────────────────────┼───────────────┘
 //!                               images                  what can be done to an image, and by whom
 //!                       ┌─────────┴───────┐
-//!                       │               cache           blocks of images that are far away
+//!                       │               cache           images that are far away: blocks, files
 //!                       │                 │
 //!                    catalog            store           records; bytes
 //!

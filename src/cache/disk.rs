@@ -2,7 +2,7 @@
 //!
 //! The files are in `<image_cache_dir>/glancefs`, a file store of its own: `<id>` is complete and
 //! verified, `.tmp-<id>` is being filled.  Beside them are the lock that keeps a second daemon out
-//! and the [`index`].  (Not in `image_cache_dir` itself: glance-api may keep its own cache there,
+//! and the `index`.  (Not in `image_cache_dir` itself: glance-api may keep its own cache there,
 //! and would take our files for its own, as we its.)
 //!
 //! **Verified** means: all bytes went through the image's hash on their way from the store into the
@@ -214,7 +214,7 @@ impl DiskCache {
         state.entries.retain(|image, entry| here.contains(image) || entry.is_open());
         state.unsaved |= state.entries.len() != known;
         if state.choose_victims(self.capacity, 0).is_err() {
-            warn!("what is open of the image cache is more than image_cache_max_size");
+            warn!("image_cache_max_size is too small for any image, or for what is open");
         }
         drop(state);
         self.sweep();
@@ -310,7 +310,8 @@ impl DiskCache {
     /// Starts the file of an image.  `room` is what it will take at most; that much is made free.
     ///
     /// # Errors
-    /// `StoreFull` when it does not fit; nothing is removed then.
+    /// `StoreFull` when it does not fit, under the bound or on the disk; no other image is removed
+    /// then.
     pub fn begin(
         self: &Arc<Self>,
         image: ImageId,
@@ -321,6 +322,11 @@ impl DiskCache {
         self.evict(image);
         self.sweep();
         self.store.discard(image)?;
+        let available = self.store.capacity()?.available;
+        if room > available {
+            let what = format!("it needs {room} bytes, and the disk has {available} left");
+            return Err(Error::StoreFull(what));
+        }
         self.make_room(room)?;
         Filling::new(Arc::clone(self), image, contents, room)
     }

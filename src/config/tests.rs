@@ -52,6 +52,21 @@ fn nothing_at_all_means_sqlite_files_and_loopback() {
 }
 
 #[test]
+fn the_image_cache_is_where_glance_has_it_and_nowhere_by_default() {
+    let config = load("").unwrap();
+    assert_eq!((config.image_cache_dir, config.image_cache_max_size), (None, 10 << 30));
+    let text = "[DEFAULT]\nimage_cache_dir = /var/lib/glance/image-cache/\n\
+                image_cache_max_size = 5000000\nimage_cache_stall_time = 86400\n";
+    let config = load(text).unwrap();
+    assert_eq!(config.image_cache_dir.unwrap(), Path::new("/var/lib/glance/image-cache"));
+    assert_eq!(config.image_cache_max_size, 5_000_000);
+    let unused: Vec<_> = config.unused.iter().map(|u| u.name.as_str()).collect();
+    assert_eq!(unused, ["image_cache_stall_time"]);
+    let refused = failure("[DEFAULT]\nimage_cache_max_size = 10G\n");
+    assert!(refused.contains("image_cache_max_size"), "{refused}");
+}
+
+#[test]
 fn a_file_of_2014_is_understood() {
     let config = load(
         "[DEFAULT]\nsql_connection = sqlite:////var/lib/glance/glance.sqlite\n\

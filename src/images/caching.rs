@@ -1,7 +1,7 @@
 //! Which images are kept in the disk cache, and when they are copied there.
 //!
 //! An image of a distant store that is opened for the second time is copied in the background, one
-//! image at a time ([`fill`]), and so is one that an operator asks for.  It goes when it is deleted or
+//! image at a time (`fill`), and so is one that an operator asks for.  It goes when it is deleted or
 //! deactivated: when that is announced, or found when the daemon starts.  Whether somebody may read
 //! an image is decided before anybody comes here.
 
@@ -38,6 +38,9 @@ const QUEUE: usize = 1000;
 /// How often the cache is looked after when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How long an image that could not be copied is left alone, however often it is opened.
+const RETRY: Duration = Duration::from_secs(600);
+
 /// How long the end waits for what is being copied to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -54,6 +57,8 @@ struct State {
     opened: LruCache<ImageId, u32>,
     /// Never to be copied, and why.
     refused: LruCache<ImageId, String>,
+    /// Not to be copied again soon: when that was tried.
+    failed: LruCache<ImageId, Instant>,
     queue: VecDeque<Arc<Fill>>,
     filling: Option<Arc<Fill>>,
     /// Whether files are to be removed.
@@ -127,6 +132,7 @@ impl Caching {
         let state = State {
             opened: LruCache::new(REMEMBERED),
             refused: LruCache::new(REMEMBERED),
+            failed: LruCache::new(REMEMBERED),
             queue: VecDeque::new(),
             filling: None,
             sweep: false,
@@ -249,7 +255,8 @@ impl Caching {
             return;
         }
         let mut state = self.state.lock();
-        if state.refused.contains(&image.id) || state.pending(image.id).is_some() {
+        let failed_lately = state.failed.peek(&image.id).is_some_and(|at| at.elapsed() < RETRY);
+        if failed_lately || state.refused.contains(&image.id) || state.pending(image.id).is_some() {
             return;
         }
         let count = state.opened.get_or_insert_mut(image.id, || 0);

@@ -55,8 +55,13 @@ fn contents(length: u64) -> Contents {
     Contents { size: length, hash: "md5:tested elsewhere".to_string() }
 }
 
+/// For that much data in one piece.
+fn room(length: u64) -> u64 {
+    Filling::room_for(std::slice::from_ref(&(0..length)))
+}
+
 fn begin(cache: &Arc<DiskCache>, image: ImageId, length: u64) -> Result<Filling> {
-    cache.begin(image, contents(length), Filling::room_for(&[0..length]))
+    cache.begin(image, contents(length), room(length))
 }
 
 fn fill(cache: &Arc<DiskCache>, image: ImageId, length: u64) {
@@ -232,7 +237,7 @@ fn the_bound_holds_at_every_moment() {
 fn more_than_was_foreseen_is_refused() {
     let (_place, cache) = Place::new(64 * MIB);
     let image = ImageId::random();
-    let mut filling = cache.begin(image, contents(8 * MIB), Filling::room_for(&[0..MIB])).unwrap();
+    let mut filling = cache.begin(image, contents(8 * MIB), room(MIB)).unwrap();
     let refused = filling.write(0, &data(image, 4 * MIB)).unwrap_err();
     assert!(matches!(refused, Error::StoreFull(_)), "{refused}");
 }
@@ -242,7 +247,7 @@ fn zeros_take_no_room() {
     let (_place, cache) = Place::new(64 * MIB);
     let image = ImageId::random();
     let size = 1 << 40;
-    let mut filling = cache.begin(image, contents(size), Filling::room_for(&[0..4 * MIB])).unwrap();
+    let mut filling = cache.begin(image, contents(size), room(4 * MIB)).unwrap();
     let mut part = vec![0; 4 * MIB as usize];
     part[2 * MIB as usize] = 1;
     filling.write(0, &part).unwrap();

@@ -63,6 +63,9 @@ impl Caching {
             }
             Err(Failure::Error(error)) => {
                 info!(%image, %error, "is not cached");
+                if !matches!(error, Error::Gone(_)) {
+                    state.failed.put(image, Instant::now());
+                }
                 Err(error.to_string())
             }
         };
