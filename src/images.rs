@@ -10,7 +10,7 @@
 //! - `quota`: how much of it one image may have;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `removal`: the order in which an image goes;
-//! - `readers`, [`caching`]: images that are open, and which of them are kept on a local disk;
+//! - `open`, `readers`, [`caching`]: images that are open, and which are kept on a local disk;
 //! - [`adopt`]: records for data that has none;
 //! - [`changes`]: telling the faces that an image is no longer what they remember.
 
@@ -37,7 +37,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tracing::{info, warn};
 
 pub use open::OpenImage;
 pub use options::{Backend, ImageCache, Options};
@@ -48,7 +47,7 @@ use crate::catalog::model::{Image, ImageId, Row, Status, Timestamp, Visibility};
 use crate::catalog::query::ImageQuery;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
-use crate::store::{Capacity, ImageReader, Store};
+use crate::store::{Capacity, Store};
 use caching::Caching;
 use changes::{Changes, Face};
 use crash::Step;
@@ -96,7 +95,7 @@ impl Images {
             return Err(Error::Config("no store is configured ([glance_store] stores)".into()));
         }
         let cache = BlockCache::new(options.block_cache_size);
-        let caching = start_caching(&catalog, &stores, &options)?;
+        let caching = Caching::start(&catalog, &stores, options.image_cache.as_ref())?;
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
@@ -393,46 +392,6 @@ impl Images {
         Upload::start(Arc::clone(self), image, work, store, None)
     }
 
-    /// Opens an image's data for reading.
-    ///
-    /// # Errors
-    /// `NotFound`, `Forbidden` (deactivated, too); `StoreUnavailable` when no copy can be opened.
-    pub fn open(&self, ctx: &RequestContext, id: ImageId) -> Result<OpenImage> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::DownloadImage, &image)?;
-        if !image.status.has_data() {
-            return Ok(OpenImage { image, reader: None });
-        }
-        match self.reader_of(&image) {
-            Ok(reader) => Ok(OpenImage { image, reader: Some(reader) }),
-            Err(error) => {
-                // Deleted meanwhile, the record before the data: then that is what is wrong.
-                self.get(ctx, id)?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens an image's data for reading, if a file of it is in the disk cache; never waits for the
-    /// network.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_on_disk(&self, ctx: &RequestContext, id: ImageId) -> Result<Option<OpenImage>> {
-        if !self.readers.is_on_disk(id) {
-            return Ok(None);
-        }
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::DownloadImage, &image)?;
-        for location in image.locations.iter().filter(|location| location.status == "active") {
-            let Some(store) = self.store_of(&location.url) else { continue };
-            if let Some(reader) = self.readers.open_near(&image, &location.url, store)? {
-                return Ok(Some(OpenImage { image, reader: Some(reader) }));
-            }
-        }
-        Ok(None)
-    }
-
     /// Bytes that an image at this location takes in its store, where that is cheap to know.
     pub fn allocated(&self, url: &str) -> Option<u64> {
         self.store_of(url)?.allocated(url)
@@ -462,21 +421,6 @@ impl Images {
             }
         }
         Ok(total)
-    }
-
-    fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
-        let mut failure = None;
-        for location in image.locations.iter().filter(|location| location.status == "active") {
-            let url = &location.url;
-            match self.store_of(url).map(|store| self.readers.open(image, url, store)) {
-                Some(Ok(reader)) => return Ok(reader),
-                Some(Err(error)) => failure = Some(error.to_string()),
-                None => failure = Some(format!("no configured store holds {}", location.url)),
-            }
-        }
-        let reason = failure.unwrap_or_else(|| "it has no location".to_string());
-        warn!(image = %image.id, reason, "data cannot be opened");
-        Err(Error::StoreUnavailable(format!("The data of image {} cannot be opened", image.id)))
     }
 
     /// Names the stores of locations that were recorded when stores had no names, or others.
@@ -590,20 +534,6 @@ impl Images {
         })
         .map(drop)
     }
-}
-
-/// The disk cache, if one is configured and there is something to cache.
-fn start_caching(
-    catalog: &Arc<dyn Catalog>,
-    stores: &[Arc<dyn Store>],
-    options: &Options,
-) -> Result<Option<Arc<Caching>>> {
-    let Some(settings) = &options.image_cache else { return Ok(None) };
-    if stores.iter().all(|store| store.is_local()) {
-        info!("image_cache_dir has no effect: all images are on this machine");
-        return Ok(None);
-    }
-    Caching::start(Arc::clone(catalog), stores.to_vec(), settings).map(Some)
 }
 
 /// What depends on who asks, whatever the image: Glance decides it before ownership.

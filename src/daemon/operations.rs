@@ -74,7 +74,7 @@ impl Daemon {
         let mut found = self.images.list(&self.context, query)?;
         match (found.pop(), found.is_empty()) {
             (Some(image), true) => Ok(image),
-            (None, _) => Err(Error::Missing("no image has this id or name".to_owned())),
+            (None, _) => Err(Error::NotFound("no image has this id or name".to_owned())),
             _ => Err(Error::Conflict("several images have this name: give an id".to_owned())),
         }
     }
@@ -156,7 +156,7 @@ impl Operations for Daemon {
         if caching.evict(image.parse()?) {
             return Ok(1);
         }
-        Err(Error::Missing("it is not cached".to_owned()))
+        Err(Error::NotFound("it is not cached".to_owned()))
     }
 }
 

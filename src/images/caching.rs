@@ -120,15 +120,21 @@ impl Fill {
 }
 
 impl Caching {
-    /// Opens the cache, and begins to look after it in the background.
+    /// Opens the cache, if one is configured and there is something to cache, and begins to look
+    /// after it in the background.
     ///
     /// # Errors
     /// `Config` when the directory cannot be used.
     pub(super) fn start(
-        catalog: Arc<dyn Catalog>,
-        stores: Vec<Arc<dyn Store>>,
-        settings: &ImageCache,
-    ) -> Result<Arc<Self>> {
+        catalog: &Arc<dyn Catalog>,
+        stores: &[Arc<dyn Store>],
+        settings: Option<&ImageCache>,
+    ) -> Result<Option<Arc<Self>>> {
+        let Some(settings) = settings else { return Ok(None) };
+        if stores.iter().all(|store| store.is_local()) {
+            info!("image_cache_dir has no effect: all images are on this machine");
+            return Ok(None);
+        }
         let state = State {
             opened: LruCache::new(REMEMBERED),
             refused: LruCache::new(REMEMBERED),
@@ -140,8 +146,8 @@ impl Caching {
             ended: false,
         };
         let caching = Arc::new(Self {
-            catalog,
-            stores,
+            catalog: Arc::clone(catalog),
+            stores: stores.to_vec(),
             disk: DiskCache::open(&settings.directory, settings.max_size)?,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -151,7 +157,7 @@ impl Caching {
             .name("image-cache".to_owned())
             .spawn(move || this.work())
             .map_err(Error::io("start", "a thread"))?;
-        Ok(caching)
+        Ok(Some(caching))
     }
 
     /// All cached images, the one that was used last first.

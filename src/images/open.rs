@@ -1,9 +1,14 @@
-//! An image that is open for reading.
+//! Opening an image for reading.
 
 use std::sync::Arc;
 
-use super::TIME_PROPERTY;
-use crate::catalog::model::{Image, Row};
+use tracing::warn;
+
+use super::policy::{self, Action};
+use super::{Images, TIME_PROPERTY};
+use crate::catalog::model::{Image, ImageId, Row};
+use crate::error::{Error, Result};
+use crate::identity::RequestContext;
 use crate::store::ImageReader;
 
 /// An image and its data, open for reading.
@@ -35,5 +40,63 @@ impl OpenImage {
             mtime: image.properties.get(TIME_PROPERTY).map(text),
             location: active.map(|location| text(&location.url)),
         }
+    }
+}
+
+impl Images {
+    /// Opens an image's data for reading.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden` (deactivated, too); `StoreUnavailable` when no copy can be opened.
+    pub fn open(&self, ctx: &RequestContext, id: ImageId) -> Result<OpenImage> {
+        let image = self.get(ctx, id)?;
+        policy::check(ctx, Action::DownloadImage, &image)?;
+        if !image.status.has_data() {
+            return Ok(OpenImage { image, reader: None });
+        }
+        match self.reader_of(&image) {
+            Ok(reader) => Ok(OpenImage { image, reader: Some(reader) }),
+            Err(error) => {
+                // Deleted meanwhile, the record before the data: then that is what is wrong.
+                self.get(ctx, id)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens an image's data for reading, if a file of it is in the disk cache; never waits for the
+    /// network.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`
+    pub fn open_on_disk(&self, ctx: &RequestContext, id: ImageId) -> Result<Option<OpenImage>> {
+        if !self.readers.is_on_disk(id) {
+            return Ok(None);
+        }
+        let image = self.get(ctx, id)?;
+        policy::check(ctx, Action::DownloadImage, &image)?;
+        for location in image.locations.iter().filter(|location| location.status == "active") {
+            let Some(store) = self.store_of(&location.url) else { continue };
+            // What fails here is tried again, and said, by whoever opens it from afar.
+            if let Ok(Some(reader)) = self.readers.open_near(&image, &location.url, store) {
+                return Ok(Some(OpenImage { image, reader: Some(reader) }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
+        let mut failure = None;
+        for location in image.locations.iter().filter(|location| location.status == "active") {
+            let url = &location.url;
+            match self.store_of(url).map(|store| self.readers.open(image, url, store)) {
+                Some(Ok(reader)) => return Ok(reader),
+                Some(Err(error)) => failure = Some(error.to_string()),
+                None => failure = Some(format!("no configured store holds {}", location.url)),
+            }
+        }
+        let reason = failure.unwrap_or_else(|| "it has no location".to_string());
+        warn!(image = %image.id, reason, "data cannot be opened");
+        Err(Error::StoreUnavailable(format!("The data of image {} cannot be opened", image.id)))
     }
 }
