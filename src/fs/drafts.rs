@@ -38,6 +38,9 @@ const RUN_AHEAD_BYTES: u64 = 8 << 20;
 /// How long a draft that its maker may reopen is held back after its last close.
 pub const HOLD: Duration = Duration::from_secs(1);
 
+/// How long a draft may wait to be opened by who has asked for it.
+const UNOPENED: Duration = Duration::from_secs(10);
+
 /// How long somebody who looks waits for a draft to be published.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -54,6 +57,7 @@ pub struct Draft {
     pub maker: Process,
     /// Made for reading and writing: held back at close, since its maker may come back.
     reopens: bool,
+    made: Instant,
     state: Mutex<State>,
     length: AtomicU64,
     /// Bytes of writes that were answered and are not carried out yet.
@@ -77,6 +81,8 @@ pub struct State {
     failed: Option<Errno>,
     /// Open handles that may write.
     writers: usize,
+    /// There was such a handle.
+    opened: bool,
     /// The last one that let go of it was killed.
     killed: bool,
 }
@@ -135,6 +141,7 @@ impl Drafts {
             ino: new.ino,
             maker: new.maker,
             reopens: new.reopens,
+            made: Instant::now(),
             state: Mutex::new(State {
                 folder: new.folder,
                 name: new.name,
@@ -143,6 +150,7 @@ impl Drafts {
                 phase: Phase::Writing,
                 failed: None,
                 writers: 0,
+                opened: false,
                 killed: false,
             }),
             length: AtomicU64::new(length),
@@ -201,6 +209,7 @@ impl Drafts {
             Phase::Writing => {}
         }
         state.writers += 1;
+        state.opened = true;
         state.killed = false;
         Ok(())
     }
@@ -262,13 +271,14 @@ impl Drafts {
         });
     }
 
-    /// Drops drafts that nobody ever opened and nobody can: their maker has ended between making
-    /// one (`-o replace`) and opening it.
+    /// Drops drafts that nobody ever opened and nobody will: between making one (`-o replace`) and
+    /// opening it, its maker has ended or lost its way.
     pub fn drop_orphans(self: &Arc<Self>) {
         let drafts = self.all.lock().clone();
         let orphans = drafts.into_iter().filter(|draft| {
             let state = draft.state.lock();
-            state.phase == Phase::Writing && state.writers == 0 && draft.maker.has_ended()
+            let given_up = draft.maker.has_ended() || draft.made.elapsed() > UNOPENED;
+            state.phase == Phase::Writing && !state.opened && given_up
         });
         for orphan in orphans {
             self.discard(&orphan, || ());

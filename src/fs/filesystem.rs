@@ -7,6 +7,7 @@
 
 mod altering;
 mod reading;
+mod replacing;
 mod writing;
 
 use std::collections::HashMap;
@@ -20,10 +21,11 @@ use tracing::{debug, warn};
 
 pub use altering::{Change, FileTime};
 pub use reading::{Directory, Opened};
+use replacing::Replaced;
 
 use super::Settings;
 use super::attributes::{self, Attributes, Kind};
-use super::drafts::{Draft, Drafts, Outcome};
+use super::drafts::{Draft, Drafts};
 use super::errno::Errno;
 use super::inodes::{self, Ino, Inodes, Node};
 use super::names;
@@ -77,6 +79,7 @@ pub struct Filesystem {
     readers: Workers,
     reads: FaceReads,
     kernel: OnceLock<KernelCache>,
+    replaced: Replaced,
     last_error: Arc<Mutex<String>>,
     this: Weak<Self>,
 }
@@ -113,6 +116,7 @@ impl Filesystem {
                 readers,
                 reads: FaceReads::of("mount"),
                 kernel: OnceLock::new(),
+                replaced: Replaced::default(),
                 last_error: Arc::default(),
                 this: this.clone(),
                 images: Arc::clone(&images),
@@ -277,19 +281,6 @@ impl Filesystem {
 
     fn handle(&self, id: HandleId) -> Answer<Handle> {
         self.handles.read().get(&id).cloned().ok_or(Errno::EBADF)
-    }
-
-    /// A draft is published or dropped.
-    fn draft_ended(&self, outcome: &Outcome) {
-        if let Err(error) = &outcome.result {
-            *self.last_error.lock() = error.to_string();
-            return;
-        }
-        if let Some(old) = outcome.draft.state().replaces
-            && let Err(error) = self.images.delete(&self.settings.context, old)
-        {
-            warn!(image = %old, %error, "the image that was replaced stays");
-        }
     }
 
     /// As [`refuse`](Self::refuse), for opening what was just looked up: another image may have taken

@@ -162,6 +162,32 @@ open('done', 'w')
 }
 
 #[test]
+fn with_the_option_several_may_write_to_one_name_at_once() {
+    let fs = replacing();
+    fs.sh("echo 0 >$M/a");
+    let writer = "
+enough = time.monotonic() + 3
+for n in range(60):
+    try:
+        with open(M + '/a', 'w') as f: f.write(str(n))
+        last = n
+    except OSError as e:
+        if e.errno != errno.ESTALE: raise  # replaced twice while it was opened
+    if time.monotonic() > enough: break
+with open('ended', 'a') as f: f.write(str(last) + '\\n')
+";
+    let writers: Vec<_> = (0..3).map(|_| fs.spawn_python(writer)).collect();
+    for writer in writers {
+        let done = writer.wait();
+        assert!(done.ok(), "{done:?}");
+    }
+    // The last one to close wins, and nothing is left of the others.
+    eventually("one image is left", || fs.records().len() == 1);
+    fs.sh("cat $M/a >a; grep -qx -f a ended");
+    fs.assert_only(&["a"]);
+}
+
+#[test]
 fn with_the_option_opening_without_writing_changes_nothing() {
     let fs = replacing();
     fs.noise("seed", 100_000);

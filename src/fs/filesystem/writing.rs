@@ -65,7 +65,7 @@ impl Filesystem {
         }
     }
 
-    fn make_draft(
+    pub(super) fn make_draft(
         &self,
         (folder, name): (Folder, String),
         flags: i32,
@@ -115,38 +115,27 @@ impl Filesystem {
         answer: impl FnOnce(Answer<HandleId>) + Send + 'static,
     ) {
         let opener = Process::of_thread(tid);
-        if let Some(draft) = self.open_draft(ino) {
-            let opened = self.keep_writer(&draft, opener);
-            if flags & libc::O_TRUNC == 0 {
-                return answer(opened);
-            }
-            return self.on_draft(
-                &draft,
-                Some(0),
-                |upload| upload.set_len(0),
-                move |cut| {
-                    answer(cut.and(opened));
-                },
-            );
-        }
         let Some(Node::Image(id)) = self.inodes.node(ino) else {
             return answer(Err(Errno::ESTALE));
         };
-        if !self.settings.replace {
-            return answer(Err(Errno::EPERM));
-        }
         let Some(this) = self.this.upgrade() else { return };
-        self.workers.run(move || {
-            let old = this.images.open(&this.settings.context, id);
-            let made = old.map_err(|error| this.refuse_open(id, error)).and_then(|old| {
-                if old.image.protected {
-                    return Err(Errno::EPERM);
-                }
-                let name = this.view.root_name(&old.image).map_err(|error| this.refuse(error))?;
-                this.make_draft((Folder::Root, name), flags, opener, Some(old))
-            });
-            answer(Err(made.err().unwrap_or(Errno::ESTALE)));
-        });
+        let replace = move |answer: Box<dyn FnOnce(Answer<HandleId>) + Send>| {
+            if !this.settings.replace {
+                return answer(Err(Errno::EPERM));
+            }
+            let filesystem = Arc::clone(&this);
+            this.workers.run(move || answer(Err(filesystem.replace(id, flags, opener))));
+        };
+        let Some(draft) = self.open_draft(ino) else { return replace(Box::new(answer)) };
+        match self.keep_writer(&draft, opener) {
+            Ok(handle) if flags & libc::O_TRUNC != 0 => {
+                let empty = |upload: &mut Upload| upload.set_len(0);
+                self.on_draft(&draft, Some(0), empty, move |cut| answer(cut.map(|()| handle)));
+            }
+            // It is being published: after that it is an image.
+            Err(Errno::EPERM) => draft.run(move |_| replace(Box::new(answer))),
+            opened => answer(opened),
+        }
     }
 
     /// Writes all of `data`.
