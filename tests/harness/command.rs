@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +21,15 @@ pub struct Finished {
     pub stdout: String,
     /// What it complained about.
     pub stderr: String,
+}
+
+/// What a process has of what there is not without limit.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// The names of its threads.
+    pub threads: Vec<String>,
+    /// What its file descriptors are.
+    pub files: Vec<String>,
 }
 
 /// A program that runs, in a process group of its own.  It is killed when dropped.
@@ -165,9 +175,38 @@ impl Glancefs {
         Running::start(&mut command)
     }
 
-    /// The threads of the daemon, and the files that it has open.
-    pub fn threads_and_files(&self) -> (usize, usize) {
-        let count = |of| fs::read_dir(format!("/proc/{}/{of}", self.pid())).unwrap().count();
-        (count("task"), count("fd"))
+    /// What the daemon has now.
+    pub fn resources(&self) -> Resources {
+        let read = |of: &str, name: fn(PathBuf) -> std::io::Result<String>| {
+            let entries = fs::read_dir(format!("/proc/{}/{of}", self.pid())).unwrap();
+            // What has gone meanwhile is not there any more.
+            let mut names: Vec<_> =
+                entries.filter_map(|entry| name(entry.unwrap().path()).ok()).collect();
+            names.sort();
+            names
+        };
+        Resources {
+            threads: read("task", |thread| {
+                Ok(fs::read_to_string(thread.join("comm"))?.trim().into())
+            }),
+            files: read("fd", |file| Ok(fs::read_link(file)?.display().to_string())),
+        }
+    }
+
+    /// Waits until the daemon has given back what it did not have before.
+    #[track_caller]
+    pub fn gives_back(&self, before: &Resources) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let now = self.resources();
+            // A few connections to the database stay open.
+            if now.threads.len() <= before.threads.len()
+                && now.files.len() <= before.files.len() + 4
+            {
+                return;
+            }
+            assert!(Instant::now() < until, "not given back; before: {before:#?}\nnow: {now:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }

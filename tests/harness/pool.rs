@@ -2,6 +2,9 @@
 //! to every mount that a test makes.
 
 use std::path::Path;
+use std::time::Duration;
+
+use glancefs::store::rbd::RbdOptions;
 
 use super::Cluster;
 
@@ -23,6 +26,16 @@ impl Pool {
             let fsid = cluster.run("ceph", &["fsid"]).trim().to_owned();
             Self { name, fsid }
         })
+    }
+
+    /// What a store in this very process is opened with.
+    pub fn options(&self) -> RbdOptions {
+        RbdOptions {
+            conf: Some(Cluster::shared().conf()),
+            pool: self.name.clone(),
+            connect_timeout: Some(Duration::from_secs(10)),
+            ..RbdOptions::default()
+        }
     }
 
     /// The section that makes it the store.
