@@ -74,6 +74,9 @@ impl Readers {
         // Closing what it displaces may take its time, so it is done outside the lock.
         let displaced = self.open.lock().push(image.id, open);
         drop(displaced);
+        // It may have been removed while it was opened, and forgotten before it was kept: its data
+        // would stay for as long as it is open.  The record goes first, so this sees that.
+        self.changed(&[image.id]);
         Ok(reader)
     }
 
