@@ -71,6 +71,12 @@ impl Cluster {
         self.directory.join("ceph.conf")
     }
 
+    /// The cluster's id, which its configuration says.
+    pub fn fsid(&self) -> String {
+        let conf = std::fs::read_to_string(self.conf()).unwrap();
+        conf.lines().find_map(|line| line.strip_prefix("fsid = ")).unwrap().to_owned()
+    }
+
     /// Does something to a daemon: `kill-osd` and the like.
     pub fn act(&self, verb: &str) {
         let mut command = Command::new(SCRIPT);

@@ -23,7 +23,7 @@ impl Pool {
             let cluster = Cluster::shared();
             cluster.run("ceph", &["osd", "pool", "create", &name, "1", "1"]);
             cluster.run("rbd", &["pool", "init", &name]);
-            let fsid = cluster.run("ceph", &["fsid"]).trim().to_owned();
+            let fsid = cluster.fsid();
             Self { name, fsid }
         })
     }
