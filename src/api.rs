@@ -8,6 +8,7 @@
 //!  serve → connection            listening, deadlines, an orderly end
 //!    └─ router → caller          which resource, on whose behalf; request ids
 //!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
+//!         │  members   stores   metadefs
 //!         └─ status, fault       errors, in three looks;   wire: JSON in and out
 //!              bridge            the one crossing from async to the blocking core
 //! ```
@@ -25,6 +26,7 @@ mod fault;
 mod images;
 mod listing;
 mod members;
+mod metadefs;
 mod patch;
 mod range;
 mod router;
@@ -44,6 +46,7 @@ pub use caller::{Identity, Resolve, Unauthenticated};
 pub use serve::serve;
 
 use crate::images::Images;
+use crate::metadefs::Metadefs;
 
 /// Limits and deadlines of the HTTP face.
 #[derive(Clone, Debug)]
@@ -91,6 +94,7 @@ impl Default for Settings {
 /// The HTTP face, ready to [`serve`].
 pub struct Api {
     images: Arc<Images>,
+    metadefs: Arc<Metadefs>,
     identity: Identity,
     settings: Settings,
     bridge: Arc<bridge::Bridge>,
@@ -98,10 +102,15 @@ pub struct Api {
 }
 
 impl Api {
-    /// Puts the face on `images`; `identity` says on whose behalf each request acts.
-    pub fn new(images: Arc<Images>, identity: Identity, settings: Settings) -> Self {
+    /// Puts the face on `images` and `metadefs`; `identity` says on whose behalf each request acts.
+    pub fn new(
+        images: Arc<Images>,
+        metadefs: Arc<Metadefs>,
+        identity: Identity,
+        settings: Settings,
+    ) -> Self {
         let bridge = Arc::new(bridge::Bridge::new(&settings, Arc::clone(&images)));
         let schemas = schemas::Schemas::new(images.options());
-        Self { images, identity, settings, bridge, schemas }
+        Self { images, metadefs, identity, settings, bridge, schemas }
     }
 }

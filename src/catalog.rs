@@ -7,6 +7,7 @@
 //! Other processes (another glancefs, the real glance-api) may write to the same database at any
 //! time, so every change of state is compare-and-swap and nothing is assumed to stay as read.
 
+pub mod metadefs;
 pub mod model;
 pub mod query;
 pub mod sqlite;

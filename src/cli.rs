@@ -10,12 +10,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::adopt::{AdoptSettings, Place};
+use crate::catalog::metadefs::Existing;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::mount_options::{KNOWN, MountOptions};
 use crate::config::{Config, Listen, Overrides, default_state_dir};
 use crate::daemon::MountSettings;
 use crate::error::Result;
 use crate::identity::ProjectId;
+use crate::metadefs::load;
 use crate::{admin, adopt, daemon, telemetry};
 
 /// An OpenStack image catalog as a directory, and the Image API beside it.
@@ -110,8 +112,31 @@ enum DbCommand {
     ///
     /// Not needed before `mount` or `serve`, which do the same. Doing it twice changes nothing.
     Sync(Files),
+    /// Load metadata definitions from Glance's files into the catalog
+    ///
+    /// PATH is a file with a namespace as JSON, or a directory of such files (*.json). A namespace
+    /// that is in the catalog already is left as it is, unless --merge says otherwise. Makes the
+    /// database where there is none.
+    LoadMetadefs(LoadMetadefsArgs),
     /// Print the version of the catalog's database, in the words of `glance-manage db version`
     Version(Files),
+}
+
+#[derive(Debug, Args)]
+struct LoadMetadefsArgs {
+    #[command(flatten)]
+    files: Files,
+    /// Add to namespaces that are there what they lack
+    #[arg(long)]
+    merge: bool,
+    /// With --merge: replace, too, what is there by the same name
+    #[arg(long, alias = "prefer_new", requires = "merge", conflicts_with = "overwrite")]
+    prefer_new: bool,
+    /// With --merge: remove namespaces that are there first, with all they have
+    #[arg(long, requires = "merge")]
+    overwrite: bool,
+    /// A file, or a directory of files
+    path: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -277,12 +302,15 @@ impl DbCommand {
     fn run(self, verbose: bool) -> Result<()> {
         match self {
             Self::Sync(files) => {
-                let config = files.load(Listen::Off, None, verbose)?;
-                if config.catalog.starts_with(&config.state_dir) {
-                    config.create_state_dir()?;
-                }
+                let config = files.load_for_database(verbose)?;
                 SqliteCatalog::sync(&config.catalog)?;
                 println!("{} is up to date", config.catalog.display());
+            }
+            Self::LoadMetadefs(arguments) => {
+                let existing = arguments.existing();
+                let config = arguments.files.load_for_database(verbose)?;
+                let catalog = SqliteCatalog::open(&config.catalog)?;
+                load::run(&catalog, &arguments.path, existing)?;
             }
             Self::Version(files) => {
                 let config = files.load(Listen::Off, None, verbose)?;
@@ -296,7 +324,27 @@ impl DbCommand {
     }
 }
 
+impl LoadMetadefsArgs {
+    fn existing(&self) -> Existing {
+        match (self.merge, self.prefer_new, self.overwrite) {
+            (false, ..) => Existing::Keep,
+            (true, _, true) => Existing::Replace,
+            (true, true, false) => Existing::Update,
+            (true, false, false) => Existing::Complete,
+        }
+    }
+}
+
 impl Files {
+    /// The same as [`load`](Self::load), for a command that may make the database.
+    fn load_for_database(self, verbose: bool) -> Result<Config> {
+        let config = self.load(Listen::Off, None, verbose)?;
+        if config.catalog.starts_with(&config.state_dir) {
+            config.create_state_dir()?;
+        }
+        Ok(config)
+    }
+
     /// Reads the configuration, starts logging as it says, and logs what was odd about it.
     fn load(self, listen: Listen, project: Option<String>, verbose: bool) -> Result<Config> {
         let project = project.map(ProjectId::new);

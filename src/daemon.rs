@@ -24,7 +24,6 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminSocket, MountReport};
 use crate::api;
-use crate::catalog::Catalog;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
@@ -35,6 +34,7 @@ use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
 use crate::images::{Backend, ImageCache, Images, Options};
+use crate::metadefs::Metadefs;
 use metrics::MetricsServer;
 
 /// How long uploads in progress may go on after the daemon was told to end.
@@ -71,7 +71,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     let mount = session::mount(filesystem, &mountpoint)?;
     let report =
         MountReport { mountpoint: mount.mountpoint().display().to_string(), options: shown };
-    let served = server.map(|server| server.start(&runtime, &config, &house.images));
+    let served = server.map(|server| server.start(&runtime, &config, &house));
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
     let api = served.as_ref().map_or_else(
@@ -97,7 +97,7 @@ pub fn serve(config: Config) -> Result<()> {
     let Some(server) = Server::bind(&runtime, &config)? else {
         return Err(Error::Config("there is nothing to serve: the API is off".to_string()));
     };
-    let served = server.start(&runtime, &config, &house.images);
+    let served = server.start(&runtime, &config, &house);
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
     println!("glancefs: the Image API answers at http://{}", served.address);
@@ -109,6 +109,7 @@ pub fn serve(config: Config) -> Result<()> {
 /// Everything below the faces, and the lock that keeps a second daemon out.
 pub(crate) struct House {
     pub(crate) images: Arc<Images>,
+    metadefs: Arc<Metadefs>,
     /// Held until the process ends, however it ends.
     _lock: File,
 }
@@ -121,12 +122,13 @@ impl House {
     pub(crate) fn open(config: &Config) -> Result<Self> {
         config.create_state_dir()?;
         let lock = lock_state(config)?;
-        let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&config.catalog)?);
+        let catalog = Arc::new(SqliteCatalog::open(&config.catalog)?);
         let stores = stores::open(config)?;
         let journal = Journal::open(config.state_dir.join("journal"))?;
-        let images = Images::new(catalog, stores, journal, image_options(config)?)?;
+        let records = Arc::<SqliteCatalog>::clone(&catalog);
+        let images = Images::new(records, stores, journal, image_options(config)?)?;
         follow_others(Arc::clone(&images))?;
-        Ok(Self { images, _lock: lock })
+        Ok(Self { images, metadefs: Arc::new(Metadefs::new(catalog)), _lock: lock })
     }
 
     /// Lets `glancefs status` and `glancefs cache` ask.
@@ -283,12 +285,7 @@ impl Server {
         Ok(Some(Self { listener, address }))
     }
 
-    fn start(
-        self,
-        runtime: &tokio::runtime::Runtime,
-        config: &Config,
-        images: &Arc<Images>,
-    ) -> Served {
+    fn start(self, runtime: &tokio::runtime::Runtime, config: &Config, house: &House) -> Served {
         let (stop, mut stopped) = watch::channel(false);
         let identity = api::Identity::Fixed(config.identity());
         let settings = api::Settings {
@@ -298,7 +295,9 @@ impl Server {
             max_uploads: config.max_uploads,
             ..api::Settings::default()
         };
-        let face = Arc::new(api::Api::new(Arc::clone(images), identity, settings));
+        let images = Arc::clone(&house.images);
+        let metadefs = Arc::clone(&house.metadefs);
+        let face = Arc::new(api::Api::new(images, metadefs, identity, settings));
         let shutdown = async move {
             // A sender that is gone means the end as well.
             let _ = stopped.wait_for(|stop| *stop).await;

@@ -6,17 +6,17 @@
 //!       ┌─────────────────────────┼───────────────┐
 //!     fs                         api            admin   the faces: FUSE, HTTP, the admin socket
 //!       └─────────────────────────┼───────────────┘
-//!                               images                  what can be done to an image, and by whom
-//!                       ┌─────────┴───────┐
-//!                       │               cache           images that are far away: blocks, files
-//!                       │                 │
+//!             metadefs          images                  what can be done to definitions and to
+//!                 │     ┌─────────┴───────┐             images, and by whom
+//!                 │     │               cache           images that are far away: blocks, files
+//!                 └─────┤                 │
 //!                    catalog            store           records; bytes
 //!
 //!     below all: identity   config   telemetry   error
 //! ```
 //!
-//! An arrow only goes down; `fs` and `api` never import each other, `catalog` and `store` know
-//! nothing of each other but the id.
+//! An arrow only goes down; `fs` and `api` never import each other, nor do `images` and `metadefs`
+//! (whose only face is `api`); `catalog` and `store` know nothing of each other but the id.
 
 pub mod admin;
 pub mod adopt;
@@ -30,5 +30,6 @@ pub mod error;
 pub mod fs;
 pub mod identity;
 pub mod images;
+pub mod metadefs;
 pub mod store;
 pub mod telemetry;

@@ -5,6 +5,8 @@
 
 #[path = "catalog/listing.rs"]
 mod listing;
+#[path = "catalog/metadefs.rs"]
+mod metadefs;
 #[path = "catalog/sharing.rs"]
 mod sharing;
 #[path = "catalog/timings.rs"]

@@ -33,7 +33,7 @@ impl Server {
         let identity = Identity::Fixed(RequestContext::operator());
         let directory = tempfile::Builder::new().prefix("glancefs-test-").tempdir().unwrap();
         let images = core::images(directory.path(), Options::default());
-        let api = Arc::new(Api::new(images, identity, settings));
+        let api = Arc::new(Api::new(images, core::metadefs(directory.path()), identity, settings));
         let thread = std::thread::spawn(move || {
             tokio::runtime::Runtime::new().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -25,10 +25,10 @@ const SORT_KEYS: &[(&str, Column)] = &[
 ];
 
 /// A query string's parameters in order; a name may come several times.
-struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn parse(query: &str) -> Self {
+    pub(super) fn parse(query: &str) -> Self {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs
@@ -41,7 +41,7 @@ impl Parameters {
     }
 
     /// The last value, which is the one that counts.
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
@@ -51,7 +51,7 @@ impl Parameters {
     }
 
     /// Each name once, where it came first, with its last value.
-    fn distinct(&self) -> Vec<(&str, &str)> {
+    pub(super) fn distinct(&self) -> Vec<(&str, &str)> {
         let mut distinct: Vec<(&str, &str)> = Vec::new();
         for (name, value) in &self.0 {
             match distinct.iter_mut().find(|(known, _)| known == name) {
@@ -69,7 +69,7 @@ fn decode(text: &str) -> String {
 }
 
 /// As Python's `quote_plus`.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
     const UNSAFE: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b' ');
@@ -91,7 +91,7 @@ impl Listing {
         options: &Options,
     ) -> Result<Self, Fault> {
         let parameters = Parameters::parse(query);
-        let mut query = ImageQuery::all_for(viewer(ctx));
+        let mut query = ImageQuery::all_for(Viewer::of(ctx));
         query.member_status = member_status(&parameters)?;
         filters::apply(&parameters, &mut query)?;
         query.limit = Some(limit(&parameters, options)?);
@@ -152,19 +152,11 @@ impl Serialize for Page<'_> {
     }
 }
 
-fn viewer(ctx: &RequestContext) -> Viewer {
-    match (&ctx.project, ctx.admin) {
-        (project, true) => Viewer::Admin { project: project.clone() },
-        (Some(project), false) => Viewer::Project(project.clone()),
-        (None, false) => Viewer::Nobody,
-    }
-}
-
 fn marker(text: &str) -> Result<ImageId, Fault> {
     text.parse().map_err(|_| Fault::bad_request(format!("No image found with ID {text}")))
 }
 
-fn limit(parameters: &Parameters, options: &Options) -> Result<u64, Fault> {
+pub(super) fn limit(parameters: &Parameters, options: &Options) -> Result<u64, Fault> {
     let Some(text) = parameters.get("limit") else {
         return Ok(options.limit_param_default.min(options.api_limit_max));
     };
@@ -257,7 +249,7 @@ fn sort_key(name: &str) -> Result<Column, Fault> {
     })
 }
 
-fn sort_direction(name: &str) -> Result<Direction, Fault> {
+pub(super) fn sort_direction(name: &str) -> Result<Direction, Fault> {
     match name {
         "asc" => Ok(Direction::Ascending),
         "desc" => Ok(Direction::Descending),

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, data, images, members, schemas, stores, tags};
+use super::{Api, actions, data, images, members, metadefs, schemas, stores, tags};
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
 
@@ -47,7 +47,8 @@ impl Dispatcher {
             .merge(tags::routes())
             .merge(members::routes())
             .merge(stores::routes())
-            .merge(schemas::routes());
+            .merge(schemas::routes())
+            .merge(metadefs::routes());
         let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
         Self { api, resources: TowerToHyperService::new(router) }
     }

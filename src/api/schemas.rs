@@ -4,13 +4,16 @@
 //! and what can be set are one.
 
 mod check;
+mod metadefs;
 mod python;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
+
+pub(super) use metadefs::Body as MetadefBody;
 
 use super::router::{NoBody, Shared, resource};
 use super::status::Fault;
@@ -22,17 +25,18 @@ use crate::images::options::Options;
 const UUID_PATTERN: &str =
     "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$";
 
-/// The schemas of images.
+/// Every schema.
 pub(super) struct Schemas {
     image: Value,
     images: Value,
+    metadefs: metadefs::Schemas,
 }
 
 impl Schemas {
     pub(super) fn new(options: &Options) -> Self {
         let image = image_schema(options);
         let images = collection_schema("images", &image);
-        Self { image, images }
+        Self { image, images, metadefs: metadefs::Schemas::new() }
     }
 
     /// Checks a whole image, or some of its fields.
@@ -41,6 +45,14 @@ impl Schemas {
     /// 400 with the message that Glance (python-jsonschema) gives.
     pub(super) fn check_image(&self, body: &Value) -> Result<(), Fault> {
         check::check("image", &self.image, body).map_err(Fault::bad_request)
+    }
+
+    /// Checks what a request says about metadata definitions.
+    ///
+    /// # Errors
+    /// 400, as above.
+    pub(super) fn check_metadef(&self, kind: MetadefBody, body: &Value) -> Result<(), Fault> {
+        self.metadefs.check(kind, body).map_err(Fault::bad_request)
     }
 
     /// Whether a field of images is a list.
@@ -55,6 +67,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/schemas/images", resource("GET", get(images)))
         .route("/schemas/member", resource("GET", get(member)))
         .route("/schemas/members", resource("GET", get(members)))
+        .route("/schemas/metadefs/{name}", resource("GET", get(metadef)))
 }
 
 async fn image(State(api): State<Shared>, _: NoBody) -> Response {
@@ -98,6 +111,15 @@ fn member_schema() -> Value {
             "schema": {"readOnly": true, "type": "string"},
         },
     })
+}
+
+async fn metadef(
+    State(api): State<Shared>,
+    Path(name): Path<String>,
+    _: NoBody,
+) -> Result<Response, Fault> {
+    let schema = api.schemas.metadefs.shown(&name).ok_or_else(Fault::no_resource)?;
+    Ok(wire::json(schema))
 }
 
 fn image_schema(options: &Options) -> Value {

@@ -2,7 +2,7 @@
 //! from a query string.
 
 use super::model::{ImageId, MemberStatus, Timestamp, Visibility};
-use crate::identity::ProjectId;
+use crate::identity::{ProjectId, RequestContext};
 
 /// Whose view of the catalog is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,17 @@ pub enum Viewer {
     /// Sees public images, and community images when they are asked for.  (Glance also lists shared
     /// images to it that have any member; that is not meant and not done here.)
     Nobody,
+}
+
+impl Viewer {
+    /// The view that an identity has.
+    pub fn of(ctx: &RequestContext) -> Self {
+        match &ctx.project {
+            project if ctx.admin => Self::Admin { project: project.clone() },
+            Some(project) => Self::Project(project.clone()),
+            None => Self::Nobody,
+        }
+    }
 }
 
 /// How a time or a size is compared.

@@ -9,10 +9,12 @@
 //! - `connection`: how the file is opened, and the pools;
 //! - `select`: listings as SQL;
 //! - `read`, `write`: images out of the database and into it;
+//! - `metadefs`: metadata definitions;
 //! - `values`: how single values are written.
 
 mod connection;
 mod members;
+mod metadefs;
 mod read;
 mod schema;
 mod select;

@@ -128,11 +128,7 @@ pub fn lists(ctx: &RequestContext, row: &Row) -> bool {
 
 /// The view of the catalog that `ctx` has.
 pub fn viewer(ctx: &RequestContext) -> Viewer {
-    match &ctx.project {
-        project if ctx.admin => Viewer::Admin { project: project.clone() },
-        Some(project) => Viewer::Project(project.clone()),
-        None => Viewer::Nobody,
-    }
+    Viewer::of(ctx)
 }
 
 /// Whether the identity's project is the owner.

@@ -16,6 +16,7 @@ use cluster::Cluster;
 use glancefs::catalog::sqlite::SqliteCatalog;
 use glancefs::images::journal::Journal;
 use glancefs::images::{Images, Options};
+use glancefs::metadefs::Metadefs;
 use glancefs::store::Store;
 use glancefs::store::file::{FileStore, FileStoreOptions};
 use glancefs::store::rbd::RbdStore;
@@ -33,4 +34,10 @@ pub fn images(directory: &Path, options: Options) -> Arc<Images> {
     };
     let journal = Journal::open(directory.join("journal")).unwrap();
     Images::new(Arc::new(catalog), vec![store], journal, options).unwrap()
+}
+
+/// The metadata definitions of the same catalog.
+pub fn metadefs(directory: &Path) -> Arc<Metadefs> {
+    let catalog = SqliteCatalog::open(directory.join("glance.sqlite")).unwrap();
+    Arc::new(Metadefs::new(Arc::new(catalog)))
 }

@@ -116,10 +116,18 @@ fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
          [oslo_policy]\n\
          enforce_new_defaults = false\n\
          enforce_scope = false\n\
+         policy_file = {own}/policy.yaml\n\
          [paste_deploy]\n\
          config_file = {paste}\n",
         paste = shown(&program(ENVIRONMENT, "../etc/glance/glance-api-paste.ini")),
     );
     fs::write(directory.join("glance-api.conf"), text).unwrap();
+    // The one rule that has no older one.
+    fs::write(directory.join("policy.yaml"), "metadef_admin: \"\"\n").unwrap();
     directory
+}
+
+/// A directory of what Glance comes with.
+pub fn glance_files(name: &str) -> PathBuf {
+    program(ENVIRONMENT, "../etc/glance").join(name)
 }

@@ -11,6 +11,7 @@ use crate::harness::DEADLINE;
 /// A server of the Image API.
 pub struct ImageApi {
     agent: Agent,
+    root: String,
     base: String,
 }
 
@@ -18,7 +19,18 @@ impl ImageApi {
     /// The one at this address (`http://HOST:PORT`).
     pub fn at(address: &str) -> Self {
         let agent = Agent::config_builder().timeout_global(Some(DEADLINE)).build().into();
-        Self { agent, base: format!("{address}/v2/images") }
+        Self { agent, root: address.to_string(), base: format!("{address}/v2/images") }
+    }
+
+    /// What is shown under a path (`/v2/…`).
+    pub fn get(&self, path: &str) -> Value {
+        let answer = self.agent.get(format!("{}{path}", self.root)).call();
+        answer.unwrap().body_mut().read_json().unwrap()
+    }
+
+    /// Sends JSON to a path (`/v2/…`).
+    pub fn post(&self, path: &str, body: &Value) {
+        self.agent.post(format!("{}{path}", self.root)).send_json(body).unwrap();
     }
 
     /// Every image, in order of the ids.

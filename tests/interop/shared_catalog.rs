@@ -7,7 +7,7 @@ use crate::harness::{Glancefs, Start, eventually};
 use crate::http::ImageApi;
 
 /// What our own API serves.
-fn ours(glancefs: &Glancefs) -> ImageApi {
+pub(crate) fn ours(glancefs: &Glancefs) -> ImageApi {
     ImageApi::at(&format!("http://{}", glancefs.api.expect("it serves")))
 }
 

@@ -32,8 +32,10 @@ struct Violation<'a> {
 /// # Errors
 /// The message.
 pub(super) fn check(name: &str, schema: &Value, value: &Value) -> Result<(), String> {
-    let mut found = Vec::new();
-    descend(schema, value, &mut Vec::new(), &mut Vec::new(), &mut found);
+    let mut walk =
+        Walk { root: schema, schema_path: Vec::new(), path: Vec::new(), found: Vec::new() };
+    walk.descend(schema, value);
+    let found = walk.found;
     // The first of the greatest, as Python's max() has it.
     let best = found
         .into_iter()
@@ -99,42 +101,75 @@ fn is_type(value: &Value, kind: &Value) -> bool {
     }
 }
 
-/// Applies every keyword of `schema` to `value`, in the schema's order.  The depth is that of the
-/// schema, not of the value.
-fn descend<'a>(
-    schema: &'a Value,
-    value: &'a Value,
-    schema_path: &mut Vec<Step>,
-    path: &mut Vec<Step>,
-    found: &mut Vec<Violation<'a>>,
-) {
-    let Some(schema) = schema.as_object() else {
-        return;
-    };
-    for (keyword, rule) in schema {
-        if let Some((keyword, message)) = violated(keyword, rule, schema, value) {
-            found.push(Violation {
-                message,
-                keyword,
-                schema,
-                schema_path: schema_path.clone(),
-                value,
-                path: path.clone(),
-            });
+/// A walk through a schema and a value.  Its depth is that of the schema, not of the value: no
+/// schema of Glance's refers to itself.
+struct Walk<'a> {
+    root: &'a Value,
+    schema_path: Vec<Step>,
+    path: Vec<Step>,
+    found: Vec<Violation<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    /// Applies every keyword of `schema` to `value`, in the schema's order.
+    fn descend(&mut self, schema: &'a Value, value: &'a Value) {
+        let Some(schema) = schema.as_object() else {
+            return;
+        };
+        for (keyword, rule) in schema {
+            if keyword == "$ref" {
+                // Where a reference is followed is not part of the path.
+                if let Some(target) = self.definition(rule) {
+                    self.descend(target, value);
+                }
+                continue;
+            }
+            if let Some((keyword, message)) = violated(keyword, rule, schema, value) {
+                self.found.push(Violation {
+                    message,
+                    keyword,
+                    schema,
+                    schema_path: self.schema_path.clone(),
+                    value,
+                    path: self.path.clone(),
+                });
+            }
+            self.schema_path.push(Step::Key(keyword.clone()));
+            self.descend_parts(keyword, rule, schema, value);
+            self.schema_path.pop();
         }
-        schema_path.push(Step::Key(keyword.clone()));
+    }
+
+    fn descend_parts(
+        &mut self,
+        keyword: &str,
+        rule: &'a Value,
+        schema: &'a Map<String, Value>,
+        value: &'a Value,
+    ) {
+        if let ("allOf", Value::Array(rules)) = (keyword, rule) {
+            for (at, rule) in rules.iter().enumerate() {
+                self.schema_path.push(Step::Index(at));
+                self.descend(rule, value);
+                self.schema_path.pop();
+            }
+        }
         for (step, into, part) in parts(keyword, rule, schema, value) {
             if keyword == "properties" {
-                schema_path.push(step.clone());
+                self.schema_path.push(step.clone());
             }
-            path.push(step);
-            descend(into, part, schema_path, path, found);
-            path.pop();
+            self.path.push(step);
+            self.descend(into, part);
+            self.path.pop();
             if keyword == "properties" {
-                schema_path.pop();
+                self.schema_path.pop();
             }
         }
-        schema_path.pop();
+    }
+
+    /// What `#/definitions/…` refers to.
+    fn definition(&self, reference: &Value) -> Option<&'a Value> {
+        self.root.pointer(reference.as_str()?.strip_prefix('#')?)
     }
 }
 
@@ -194,6 +229,17 @@ fn violated(
         "minLength" if length(value)? < rule.as_u64()? => {
             Some(("minLength", format!("{} is too short", shown())))
         }
+        "minimum" if value.as_f64()? < rule.as_f64()? => {
+            let message = format!("{} is less than the minimum of {}", shown(), repr(rule));
+            Some(("minimum", message))
+        }
+        "minItems" if (value.as_array()?.len() as u64) < rule.as_u64()? => {
+            let wanted = if rule == 1 { "should be non-empty" } else { "is too short" };
+            Some(("minItems", format!("{} {wanted}", shown())))
+        }
+        "uniqueItems" if *rule == Value::Bool(true) && repeats(value.as_array()?) => {
+            Some(("uniqueItems", format!("{} has non-unique elements", shown())))
+        }
         // The one pattern that Glance's image schemas have is that of a UUID.
         "pattern" if ImageId::from_str(value.as_str()?).is_err() => {
             Some(("pattern", format!("{} does not match {}", shown(), repr(rule))))
@@ -222,4 +268,8 @@ fn violated(
         }
         _ => None,
     }
+}
+
+fn repeats(list: &[Value]) -> bool {
+    list.iter().enumerate().any(|(at, item)| list.iter().take(at).any(|before| before == item))
 }

@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 /// How long a call waits, at most: for a connection, and for another process's write.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Statements kept ready on each connection; there are about 40, and as many shapes of a listing
+/// Statements kept ready on each connection; there are about 80, and as many shapes of a listing
 /// as users think of.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 
 /// KiB of pages that one connection keeps.
 const PAGE_CACHE_KIB: i64 = 8 * 1024;

@@ -1,0 +1,284 @@
+//! Objects, properties and tags of a namespace.  The rules are the same for all three; the words
+//! are not.
+
+use super::{Metadefs, missing, policy, property_type, unknown};
+use crate::catalog::metadefs::{
+    Contents, MetadefCatalog, Namespace, Object, Page, Property, Tag, TagColumn,
+};
+use crate::catalog::model::Timestamp;
+use crate::catalog::query::Direction;
+use crate::error::{Error, Result};
+use crate::identity::RequestContext;
+
+/// What Glance calls a kind of content.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// The actions of `policy.yaml`.
+    add: &'static str,
+    modify: &'static str,
+    remove: &'static str,
+    /// In "Could not find …".
+    sought: &'static str,
+    /// In "Metadata definition … is protected".
+    noun: &'static str,
+    /// Whether a name that is taken has words of its own when it comes by a change.
+    own_words_for_duplicates: bool,
+}
+
+/// A kind of content.
+pub trait Kind: Sized + Send {
+    /// What Glance calls it.
+    const WORDS: Words;
+
+    /// Where it is stored.
+    fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self>;
+
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// When it was made, to be set.
+    fn created_at(&mut self) -> &mut Timestamp;
+
+    /// What is said about its namespace when that is not there.
+    fn unknown_namespace(name: &str) -> String {
+        missing(name)
+    }
+
+    /// As clients see it.
+    fn shown(self) -> Self {
+        self
+    }
+}
+
+impl Kind for Object {
+    const WORDS: Words = Words {
+        add: "add_metadef_object",
+        modify: "modify_metadef_object",
+        remove: "delete_metadef_object",
+        sought: "metadata object",
+        noun: "object",
+        own_words_for_duplicates: true,
+    };
+
+    fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self> {
+        catalog
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn created_at(&mut self) -> &mut Timestamp {
+        &mut self.created_at
+    }
+
+    fn unknown_namespace(name: &str) -> String {
+        unknown(name)
+    }
+
+    fn shown(self) -> Self {
+        let properties = self.properties.into_iter();
+        let shown = properties.map(|(name, schema)| (name, property_type::shown_value(schema)));
+        Self { properties: shown.collect(), ..self }
+    }
+}
+
+impl Kind for Property {
+    const WORDS: Words = Words {
+        add: "add_metadef_property",
+        modify: "modify_metadef_property",
+        remove: "remove_metadef_property",
+        sought: "property",
+        noun: "property",
+        own_words_for_duplicates: true,
+    };
+
+    fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self> {
+        catalog
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn created_at(&mut self) -> &mut Timestamp {
+        &mut self.created_at
+    }
+
+    fn shown(self) -> Self {
+        Self { schema: property_type::shown(&self.schema), ..self }
+    }
+}
+
+impl Kind for Tag {
+    const WORDS: Words = Words {
+        add: "add_metadef_tag",
+        modify: "modify_metadef_tag",
+        remove: "delete_metadef_tag",
+        sought: "metadata tag",
+        noun: "tag",
+        own_words_for_duplicates: false,
+    };
+
+    fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self> {
+        catalog
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn created_at(&mut self) -> &mut Timestamp {
+        &mut self.created_at
+    }
+}
+
+/// The order in which Glance lists what nobody asked to order.
+pub(super) fn newest_first() -> Page<TagColumn> {
+    let direction = Direction::Descending;
+    Page { sort: TagColumn::CreatedAt, direction, marker: None, limit: None }
+}
+
+impl Metadefs {
+    /// Adds one to a namespace.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`; `Conflict` when the name is taken.
+    pub fn add_content<T: Kind>(&self, ctx: &RequestContext, namespace: &str, new: T) -> Result<T> {
+        let found = self.namespace_of::<T>(ctx, namespace)?;
+        policy::may_write(ctx, &found, T::WORDS.add)?;
+        self.contents::<T>().add(namespace, std::slice::from_ref(&new), false)?;
+        Ok(new.shown())
+    }
+
+    /// Adds tags to a namespace, all or none; unless they are to be appended, in the place of all
+    /// it has.  No tags replace none (Glance: the same).
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`; `Conflict` when a name is taken or occurs twice.
+    pub fn add_tags(
+        &self,
+        ctx: &RequestContext,
+        namespace: &str,
+        new: &[Tag],
+        append: bool,
+    ) -> Result<()> {
+        let found = self.namespace_of::<Tag>(ctx, namespace)?;
+        policy::may_write(ctx, &found, "add_metadef_tags")?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.contents::<Tag>().add(namespace, new, !append)
+    }
+
+    /// All of one kind that a namespace has, in the order of their names.
+    ///
+    /// # Errors
+    /// `NotFound`
+    pub fn contents_of<T: Kind>(&self, ctx: &RequestContext, namespace: &str) -> Result<Vec<T>> {
+        let found = self.namespace_of::<T>(ctx, namespace)?;
+        policy::may_read(ctx, &found)?;
+        Ok(self.contents::<T>().all(namespace)?.into_iter().map(T::shown).collect())
+    }
+
+    /// A page of a namespace's tags.
+    ///
+    /// # Errors
+    /// `NotFound`, also when the marker is not there.
+    pub fn tags_of(
+        &self,
+        ctx: &RequestContext,
+        namespace: &str,
+        page: &Page<TagColumn>,
+    ) -> Result<Vec<Tag>> {
+        let found = self.namespace_of::<Tag>(ctx, namespace)?;
+        policy::may_read(ctx, &found)?;
+        if let Some(marker) = &page.marker {
+            self.existing::<Tag>(namespace, marker)?;
+        }
+        self.catalog.tags(namespace, page)
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// `NotFound`
+    pub fn content<T: Kind>(&self, ctx: &RequestContext, namespace: &str, name: &str) -> Result<T> {
+        let found = self.namespace_of::<T>(ctx, namespace)?;
+        policy::may_read(ctx, &found)?;
+        self.existing::<T>(namespace, name).map(T::shown)
+    }
+
+    /// Puts `new` in the place of the one called `name`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`; `Conflict` when the new name is taken.
+    pub fn change_content<T: Kind>(
+        &self,
+        ctx: &RequestContext,
+        namespace: &str,
+        name: &str,
+        mut new: T,
+    ) -> Result<T> {
+        let found = self.namespace_of::<T>(ctx, namespace)?;
+        policy::may_write(ctx, &found, T::WORDS.modify)?;
+        *new.created_at() = *self.existing::<T>(namespace, name)?.created_at();
+        let changed = self.contents::<T>().change(namespace, name, &new);
+        let changed = changed.map_err(|error| match error {
+            Error::Conflict(_) if T::WORDS.own_words_for_duplicates => Error::Conflict(format!(
+                "Invalid update. It would result in a duplicate metadata definition {} with the \
+                 same name={} in namespace={namespace}.",
+                T::WORDS.noun,
+                new.name()
+            )),
+            other => other,
+        })?;
+        if changed { Ok(new.shown()) } else { Err(not_there::<T>(name)) }
+    }
+
+    /// Removes the one of this name.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden`, also when the namespace is protected.
+    pub fn remove_content<T: Kind>(
+        &self,
+        ctx: &RequestContext,
+        namespace: &str,
+        name: &str,
+    ) -> Result<()> {
+        let found = self.namespace_of::<T>(ctx, namespace)?;
+        policy::may_write(ctx, &found, T::WORDS.remove)?;
+        self.existing::<T>(namespace, name)?;
+        policy::not_protected(&found, || format!("{} {name}", T::WORDS.noun))?;
+        if self.contents::<T>().remove(namespace, name)? {
+            Ok(())
+        } else {
+            Err(not_there::<T>(name))
+        }
+    }
+
+    /// Removes all of one kind that a namespace has.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden`, also when the namespace is protected.
+    pub fn clear_contents<T: Kind>(&self, ctx: &RequestContext, namespace: &str) -> Result<()> {
+        self.removable(ctx, namespace)?;
+        self.contents::<T>().clear(namespace)
+    }
+
+    fn contents<T: Kind>(&self) -> &dyn Contents<T> {
+        T::contents(&*self.catalog)
+    }
+
+    fn namespace_of<T: Kind>(&self, ctx: &RequestContext, name: &str) -> Result<Namespace> {
+        self.find(ctx, name, T::unknown_namespace, missing)
+    }
+
+    fn existing<T: Kind>(&self, namespace: &str, name: &str) -> Result<T> {
+        self.contents::<T>().find(namespace, name)?.ok_or_else(|| not_there::<T>(name))
+    }
+}
+
+fn not_there<T: Kind>(name: &str) -> Error {
+    Error::NotFound(format!("Could not find {} {name}", T::WORDS.sought))
+}
