@@ -17,10 +17,11 @@ class Case:
             print(f"left out: {what}, without {', '.join(missing)}", file=sys.stderr)
         return bool(missing)
 
-    def interleave(self, **measures):
-        """Takes each measure once a round; returns its values, round by round."""
+    def interleave(self, more=1, **measures):
+        """Takes each measure once a round; returns its values, round by round.  What is measured in
+        no time is best taken in more rounds."""
         values = {name: [] for name in measures}
-        for _ in range(self.repeat):
+        for _ in range(more * self.repeat):
             for name, measure in measures.items():
                 values[name].append(measure())
         return values
