@@ -137,7 +137,7 @@ impl BlockCache {
         range: ByteRange,
     ) -> u64 {
         let mut fetches = Vec::new();
-        let limit = self.capacity / 4;
+        let limit = LONGEST_WINDOW.min(self.capacity / 4);
         let reached = self.blocks.lock().read_ahead(image, source, range, limit, &mut fetches);
         self.fetch(fetches);
         reached

@@ -21,6 +21,10 @@ pub(super) const GRANULE: u64 = 16 << 10;
 /// The most that is asked of a store at once: so large a read costs it least for each byte.
 pub(super) const LARGEST: u64 = 4 << 20;
 
+/// The most that is on its way at once.  Stores hold as much again while it comes, and none gets
+/// faster by more.
+const MOST_IN_FLIGHT: u64 = 64 << 20;
+
 /// A block's image, and where the block begins.
 pub(super) type Key = (ImageId, u64);
 
@@ -299,7 +303,7 @@ impl Blocks {
 
     /// At most half of the room is for what is on its way, but one block always is.
     fn has_room(&self, bytes: u64) -> bool {
-        self.in_flight == 0 || self.in_flight + bytes <= self.capacity / 2
+        self.in_flight == 0 || self.in_flight + bytes <= MOST_IN_FLIGHT.min(self.capacity / 2)
     }
 
     fn make_room(&mut self) {

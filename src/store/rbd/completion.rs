@@ -6,36 +6,42 @@
 
 use std::ffi::{c_int, c_void};
 
+use super::buffers::Buffer;
 use super::errno::{Errno, check, check_count};
 use super::image::Image;
 use super::library::{Library, RawCompletion};
 
 /// Takes a request's outcome: how many bytes, or why not, and its buffer.
-pub(super) type Done = Box<dyn FnOnce(Result<usize, Errno>, Vec<u8>) + Send>;
+pub(super) type Done<B = Vec<u8>> = Box<dyn FnOnce(Result<usize, Errno>, B) + Send>;
 
 /// What librbd holds for us.
-struct Request {
+struct Request<B> {
     library: &'static Library,
-    buffer: Vec<u8>,
-    done: Done,
+    buffer: B,
+    done: Done<B>,
 }
 
 impl Image {
     /// Starts a read of `length` bytes into `buffer`, whose contents are lost.
-    pub(super) fn start_read(&self, offset: u64, length: usize, mut buffer: Vec<u8>, done: Done) {
-        buffer.clear();
-        buffer.reserve_exact(length);
-        let filled: Done = Box::new(move |outcome, mut buffer| {
+    pub(super) fn start_read(
+        &self,
+        offset: u64,
+        length: usize,
+        mut buffer: Buffer,
+        done: Done<Buffer>,
+    ) {
+        buffer.make_room(length);
+        let filled: Done<Buffer> = Box::new(move |outcome, mut buffer| {
             if let Ok(count) = outcome
                 && count <= length
             {
                 // SAFETY: there is room for `length` bytes, and librbd has filled so many.
-                unsafe { buffer.set_len(count) };
+                unsafe { buffer.set_filled(count) };
             }
             done(outcome, buffer);
         });
         self.submit(buffer, filled, |buffer, completion| {
-            let start = buffer.as_mut_ptr().cast();
+            let start = buffer.start().cast();
             // SAFETY: a live image, and a buffer that stays until the completion.
             unsafe {
                 (self.library().rbd_aio_read2)(self.raw(), offset, length, start, completion, 0)
@@ -75,18 +81,18 @@ impl Image {
     /// Gives a request to librbd.  `done` is called exactly once, perhaps before this returns.
     ///
     /// The image may be dropped meanwhile: closing it waits for what was started.
-    fn submit(
+    fn submit<B>(
         &self,
-        buffer: Vec<u8>,
-        done: Done,
-        start: impl FnOnce(&mut Vec<u8>, RawCompletion) -> c_int,
+        buffer: B,
+        done: Done<B>,
+        start: impl FnOnce(&mut B, RawCompletion) -> c_int,
     ) {
         let library = self.library();
         let request = Box::into_raw(Box::new(Request { library, buffer, done }));
         let mut completion = std::ptr::null_mut();
         // SAFETY: `completed` is what the callback's type says, and takes the request back.
         let created = unsafe {
-            (library.rbd_aio_create_completion)(request.cast(), completed, &raw mut completion)
+            (library.rbd_aio_create_completion)(request.cast(), completed::<B>, &raw mut completion)
         };
         let started = check(created).and_then(|_| {
             // SAFETY: the request is ours until librbd has been given the completion.
@@ -107,9 +113,9 @@ impl Image {
 }
 
 /// What librbd calls when a request has ended.
-unsafe extern "C" fn completed(completion: RawCompletion, request: *mut c_void) {
+unsafe extern "C" fn completed<B>(completion: RawCompletion, request: *mut c_void) {
     // SAFETY: `submit` made it, and each completion calls back once.
-    let request = unsafe { Box::from_raw(request.cast::<Request>()) };
+    let request = unsafe { Box::from_raw(request.cast::<Request<B>>()) };
     let Request { library, buffer, done } = *request;
     // SAFETY: the completion is live until it is released, which is done here alone.
     let answer = unsafe {

@@ -306,6 +306,19 @@ pub(super) fn leave_without_destructors() {
     unsafe { on_exit(leave, std::ptr::null_mut()) };
 }
 
+/// Heaps of the C library that threads share.
+const HEAPS: c_int = 2;
+
+/// Has Ceph's threads share few heaps.  With one for each, as by default, memory that one thread
+/// takes and another gives back, as Ceph's messages are, piles up: half as much again as is in use.
+fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a number that glibc reads whenever a thread takes its first memory.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+    }
+}
+
 fn open(name: &str) -> Result<&'static libloading::Library> {
     // SAFETY: Ceph's libraries run nothing at load but the constructors of their own statics.
     let library = unsafe { libloading::Library::new(name) };
@@ -323,6 +336,7 @@ impl Library {
         if let Some(library) = LIBRARY.get() {
             return Ok(library);
         }
+        share_heaps();
         let library = Self::load(LIBRADOS, LIBRBD)?;
         leave_without_destructors();
         Ok(LIBRARY.get_or_init(|| library))

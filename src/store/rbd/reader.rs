@@ -274,7 +274,7 @@ impl ImageReader for RbdReader {
                 finish.give(Box::new(move || {
                     let outcome = outcome
                         .and_then(|count| if count == length { Ok(()) } else { Err(Errno::IO) })
-                        .and_then(|()| reader.verify(offset, &buffer));
+                        .and_then(|()| reader.verify(offset, buffer.as_ref()));
                     if outcome == Err(Errno::TIMEDOUT) {
                         reader.note_unanswered(range);
                     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::buffers::Buffer;
 use super::errno::Errno;
 use super::image::Image;
 
@@ -16,7 +17,7 @@ const PIECE: u64 = 1 << 20;
 const IN_FLIGHT_MAX: usize = 16;
 
 /// A request's outcome, once it is there.
-type Outcome = Option<Result<Vec<u8>, Errno>>;
+type Outcome = Option<Result<Buffer, Errno>>;
 
 #[derive(Default)]
 struct Slot {
@@ -25,7 +26,7 @@ struct Slot {
 }
 
 impl Slot {
-    fn wait(&self, limit: Duration) -> Result<Vec<u8>, Errno> {
+    fn wait(&self, limit: Duration) -> Result<Buffer, Errno> {
         let mut outcome = self.outcome.lock();
         loop {
             if let Some(outcome) = outcome.take() {
@@ -44,7 +45,7 @@ fn start(image: &Image, offset: u64, length: usize) -> Arc<Slot> {
     image.start_read(
         offset,
         length,
-        Vec::new(),
+        Buffer::default(),
         Box::new(move |outcome, buffer| {
             // What is asked for lies within the image: less is a failure.
             let outcome =
@@ -70,8 +71,9 @@ pub(super) fn read(image: &Image, offset: u64, wanted: &mut [u8]) -> Result<(), 
         }
         let Some(slot) = under_way.pop_front() else { return Ok(()) };
         let data = slot.wait(limit)?;
+        let data = data.as_ref();
         let (now, later) = rest.split_at_mut_checked(data.len()).ok_or(Errno::IO)?;
-        now.copy_from_slice(&data);
+        now.copy_from_slice(data);
         rest = later;
     }
 }
