@@ -57,17 +57,21 @@ def forget(*paths):
 
 
 def fio(path, pattern, seconds, block=None, jobs=1):
-    """Bytes a second that fio reads; `seconds` of it, or the file once if that is None."""
+    """Bytes a second that fio reads; `seconds` of it, or the file once if that is None.  Jobs start
+    one after the other, because rbd-fuse refuses opens at the same time."""
     block = block or ("4k" if pattern == "randread" else "1m")
     length = [] if seconds is None else ["--time_based", f"--runtime={seconds}"]
+    named = []
+    for number in range(jobs):
+        named += [f"--name=read{number}", f"--startdelay={number * 100}ms"]
+        named += [f"--filename={path}", "--readonly", f"--rw={pattern}", f"--bs={block}",
+                  "--ioengine=psync", "--invalidate=0", "--fadvise_hint=0",
+                  f"--randseed={number + 1}", *length]
     result = subprocess.run(
-        ["fio", "--name=read", f"--filename={path}", "--readonly", f"--rw={pattern}",
-         f"--bs={block}", f"--numjobs={jobs}", "--group_reporting", "--ioengine=psync",
-         "--invalidate=0", "--fadvise_hint=0", "--output-format=json", *length],
-        check=True, capture_output=True, text=True,
-    )
+        ["fio", "--output-format=json", *named], check=True, capture_output=True, text=True)
     # fio may print notes before the JSON.
-    return json.loads(result.stdout[result.stdout.index("{"):])["jobs"][0]["read"]["bw_bytes"]
+    found = json.loads(result.stdout[result.stdout.index("{"):])["jobs"]
+    return sum(job["read"]["bw_bytes"] for job in found)
 
 
 
