@@ -8,14 +8,16 @@ use crate::store::ByteRange;
 /// Streams that are told apart in one image.
 const STREAMS: usize = 16;
 
-/// The kernel asks for parts of one stream at the same time, so they come out of order by this.
+/// The kernel asks for parts of one stream at the same time, so they come out of order by this at
+/// most, and by no more than half of what the stream has come to: else scattered reads, which come
+/// close to one another by chance, would be taken for streams.
 const DISORDER: u64 = 4 << 20;
 
 /// Before there is a reason to think of a stream, the next read must follow closely.
 const GAP: u64 = 128 << 10;
 
 /// How far a stream is read ahead at first.
-const FIRST_WINDOW: u64 = 4 << 20;
+const FIRST_WINDOW: u64 = 1 << 20;
 
 /// The streams of one image.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub(super) struct Streams {
 struct Stream {
     /// Where the last of its reads ended.
     next: u64,
+    /// Bytes of its reads.
+    length: u64,
     /// Whether a second read has followed the first.
     confirmed: bool,
     /// Up to where it was read ahead.
@@ -56,6 +60,7 @@ impl Streams {
         };
         stream.used = clock;
         stream.confirmed = true;
+        stream.length += read.end - read.start;
         stream.next = stream.next.max(read.end);
         stream.ahead = stream.ahead.max(stream.next);
         if stream.ahead - stream.next > stream.window / 2 {
@@ -84,6 +89,7 @@ impl Streams {
         }
         self.streams.push(Stream {
             next: read.end,
+            length: read.end - read.start,
             confirmed: false,
             ahead: read.end,
             window: FIRST_WINDOW,
@@ -95,8 +101,9 @@ impl Streams {
 impl Stream {
     fn takes(&self, read: &ByteRange) -> bool {
         if self.confirmed {
-            read.start <= self.next.saturating_add(DISORDER)
-                && self.next <= read.start.saturating_add(DISORDER)
+            let disorder = DISORDER.min(self.length / 2);
+            read.start <= self.next.saturating_add(disorder)
+                && self.next <= read.end.saturating_add(disorder)
         } else {
             (self.next..=self.next.saturating_add(GAP)).contains(&read.start)
         }
@@ -136,6 +143,21 @@ mod tests {
             assert!(matches!(advice, Advice::Stream(_)), "{at}");
         }
         assert_eq!(streams.streams.len(), 1);
+    }
+
+    #[test]
+    fn scattered_reads_are_hardly_ever_taken_for_a_stream() {
+        let mut streams = Streams::default();
+        let (mut at, mut streamed) = (1_u64, 0);
+        for _ in 0..20_000 {
+            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let start = (at >> 33) % (512 * MIB) / 131_072 * 131_072;
+            if let Advice::Stream(more) = streams.note(&(start..start + 131_072), MOST) {
+                streamed += more.end - more.start;
+            }
+        }
+        let read = 20_000 * 131_072;
+        assert!(streamed < read / 4, "{} MiB ahead of {} MiB", streamed / MIB, read / MIB);
     }
 
     #[test]

@@ -227,14 +227,14 @@ fn many_files_and_many_opens_give_everything_back() {
     let before = fs.resources();
     fs.python(
         "
-for n in range(60):
+for n in range(30):
     f = open(M + '/f%d' % n, 'w+b'); f.write(b'x'); f.close()
     if n % 2: os.unlink(M + '/f%d' % n)
 readers = [open(M + '/a', 'rb') for n in range(200)]
 os.listdir(M)
 ",
     );
-    assert_eq!(fs.sh("ls $M | wc -l").trim(), "31");
+    assert_eq!(fs.sh("ls $M | wc -l").trim(), "16");
     fs.gives_back(&before);
-    assert_eq!(fs.records().len(), 31);
+    assert_eq!(fs.records().len(), 16);
 }
