@@ -8,7 +8,7 @@
 //!  serve → connection            listening, deadlines, an orderly end
 //!    └─ router → caller          which resource, on whose behalf; request ids
 //!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
-//!         │  members   stores   metadefs
+//!         │  members   stores   metadefs   tasks   import
 //!         └─ status, fault       errors, in three looks;   wire: JSON in and out
 //!              bridge            the one crossing from async to the blocking core
 //! ```
@@ -24,6 +24,7 @@ mod data;
 mod download;
 mod fault;
 mod images;
+mod import;
 mod listing;
 mod members;
 mod metadefs;
@@ -35,6 +36,7 @@ mod serve;
 mod status;
 mod stores;
 mod tags;
+mod tasks;
 mod versions;
 mod wire;
 

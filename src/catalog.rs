@@ -11,17 +11,19 @@ pub mod metadefs;
 pub mod model;
 pub mod query;
 pub mod sqlite;
+pub mod tasks;
 
 use crate::error::Result;
 use crate::identity::ProjectId;
 use model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
 use query::ImageQuery;
+use tasks::TaskCatalog;
 
 /// Where image records live.
 ///
 /// Calls block (disk, network) and may come from any thread at once; never call them from an
 /// async thread.  "Not there" means: no such record, or one that is marked deleted.
-pub trait Catalog: Send + Sync {
+pub trait Catalog: TaskCatalog {
     /// Records a new image with its properties, tags and locations.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
 //! `-o` of the mount is in [`mount_options`].
 
+mod import;
 mod ineffective;
 pub mod ini;
 mod memory;
@@ -17,6 +18,7 @@ use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use reader::UnusedOption;
 
@@ -135,6 +137,17 @@ pub struct Config {
     pub image_cache_dir: Option<PathBuf>,
     /// Bytes that they take at most.  `image_cache_max_size`; default 10 GiB.
     pub image_cache_max_size: u64,
+    /// Methods of import, those that there are.  `enabled_import_methods`.
+    pub enabled_import_methods: Vec<String>,
+    /// Where data waits to be imported.  `node_staging_uri`, with `enabled_backends`
+    /// `[os_glance_staging_store] filesystem_store_datadir`; default `<state_dir>/staging`.
+    pub staging_dir: PathBuf,
+    /// How long a task that has ended is remembered.  `[task] task_time_to_live`; default 48 hours.
+    pub task_time_to_live: Duration,
+    /// Imports at once.  `[glancefs] max_imports`; default 4.
+    pub max_imports: usize,
+    /// How long an import may take.  `[glancefs] import_timeout`; default 24 hours.
+    pub import_timeout: Duration,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
     /// Options in the files that change nothing.
@@ -190,6 +203,11 @@ impl Config {
             image_cache_max_size: reader
                 .integer(&options::IMAGE_CACHE_MAX_SIZE, 0..=i64::MAX)?
                 .unsigned_abs(),
+            enabled_import_methods: import::methods(reader)?,
+            staging_dir: import::staging_dir(reader, &state_dir)?,
+            task_time_to_live: import::task_time_to_live(reader)?,
+            max_imports: count(reader, &options::MAX_IMPORTS, 1)? as usize,
+            import_timeout: import::timeout(reader)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             state_dir,
             unused: Vec::new(),

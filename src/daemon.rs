@@ -33,7 +33,7 @@ use crate::fs::session::{self, Mount};
 use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
-use crate::images::{Backend, ImageCache, Images, Options};
+use crate::images::{Backend, ImageCache, Images, ImportOptions, Options};
 use crate::metadefs::Metadefs;
 use metrics::MetricsServer;
 
@@ -195,7 +195,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         limit_param_default: config.limit_param_default.into(),
         api_limit_max: config.api_limit_max.into(),
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),
-        enabled_import_methods: Vec::new(),
+        import: import_options(config),
         block_cache_size: config.block_cache_size,
         image_cache: config.image_cache_dir.as_ref().map(|directory| ImageCache {
             directory: directory.clone(),
@@ -203,6 +203,16 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         }),
         max_uploads: config.max_uploads,
     })
+}
+
+fn import_options(config: &Config) -> ImportOptions {
+    ImportOptions {
+        enabled_methods: config.enabled_import_methods.clone(),
+        staging: Some(config.staging_dir.clone()),
+        task_time_to_live: config.task_time_to_live,
+        at_once: config.max_imports,
+        timeout: config.import_timeout,
+    }
 }
 
 fn file_settings(config: &Config, options: MountOptions) -> crate::fs::Settings {

@@ -9,6 +9,8 @@
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
 //! - `quota`: how much of it one image may have;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
+//! - `staging`, [`import`]: data that waits, and its way from there into one store or several;
+//! - `tasks`: the records of what goes on in the background;
 //! - `removal`: the order in which an image goes;
 //! - `open`, `readers`, [`caching`]: images that are open, and which are kept on a local disk;
 //! - [`adopt`]: records for data that has none;
@@ -21,6 +23,7 @@ mod crash;
 pub mod digest;
 pub mod fields;
 pub mod format;
+pub mod import;
 pub mod journal;
 mod members;
 mod open;
@@ -30,6 +33,8 @@ mod quota;
 mod readers;
 mod recovery;
 mod removal;
+pub mod staging;
+mod tasks;
 pub mod upload;
 
 use std::collections::HashSet;
@@ -39,7 +44,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use open::OpenImage;
-pub use options::{Backend, ImageCache, Options};
+pub use options::{Backend, ImageCache, ImportOptions, Options};
 
 use crate::cache::{BlockCache, Figures};
 use crate::catalog::Catalog;
@@ -52,10 +57,12 @@ use caching::Caching;
 use changes::{Changes, Face};
 use crash::Step;
 use fields::Edit;
+use import::Imports;
 use journal::{Journal, Work};
 use policy::Action;
 use readers::Readers;
 use recovery::Backlog;
+use staging::Area;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -75,6 +82,8 @@ pub struct Images {
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
     backlog: Backlog,
+    staging: Option<Area>,
+    imports: Imports,
     this: Weak<Self>,
 }
 
@@ -97,6 +106,8 @@ impl Images {
         let cache = BlockCache::new(options.block_cache_size);
         let caching = Caching::start(&catalog, &stores, options.image_cache.as_ref())?;
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
+        let staging = options.import.staging.as_deref().map(Area::open).transpose()?;
+        let imports = Imports::new(options.import.at_once, options.import.timeout);
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
@@ -109,6 +120,8 @@ impl Images {
             readers,
             uploads: Mutex::new(Vec::new()),
             backlog: Backlog::default(),
+            staging,
+            imports,
             this: Weak::clone(this),
         });
         images.recover()?;
@@ -148,6 +161,7 @@ impl Images {
     /// Ends what goes on in the background, and waits for it, but not long.  What is left to be undone
     /// is left to the next start.
     pub fn shut_down(&self) {
+        self.end_imports();
         self.backlog.end();
         if let Some(caching) = self.caching() {
             caching.shut_down();
@@ -295,19 +309,22 @@ impl Images {
     /// `NotFound`, `Forbidden`, `Immutable` for a protected one, `InUse`.
     pub fn delete(&self, ctx: &RequestContext, id: ImageId) -> Result<()> {
         let missing = || Error::NotFound(format!("Failed to find image {id} to delete"));
-        let image = match self.get(ctx, id) {
-            Err(Error::NotFound(_)) => return Err(missing()),
-            found => found?,
+        let or_missing = |found: Result<Image>| match found {
+            Err(Error::NotFound(_)) => Err(missing()),
+            found => found,
         };
+        let image = or_missing(self.get(ctx, id))?;
         policy::check(ctx, Action::DeleteImage, &image)?;
         if image.protected {
             return Err(Error::Immutable(format!(
                 "Image {id} is protected and cannot be deleted."
             )));
         }
+        let image = or_missing(self.without_import(ctx, image))?;
         if image.locations.is_empty() {
             // An upload in progress finds its record gone, and removes its own data.
             self.catalog.delete(id, Status::THERE)?.then_some(()).ok_or_else(missing)?;
+            self.forget_staged(&image);
         } else {
             self.remove_with_data(&image)?.then_some(()).ok_or_else(missing)?;
         }

@@ -9,6 +9,8 @@ mod listing;
 mod metadefs;
 #[path = "catalog/sharing.rs"]
 mod sharing;
+#[path = "catalog/tasks.rs"]
+mod tasks;
 #[path = "catalog/timings.rs"]
 mod timings;
 

@@ -19,7 +19,7 @@ use super::status::Fault;
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
 use crate::images::Images;
-use crate::images::upload::Upload;
+use crate::images::upload::Incoming;
 use crate::store::{ByteRange, ImageReader};
 use crate::telemetry::metrics::FaceReads;
 
@@ -74,9 +74,9 @@ impl Bridge {
     }
 
     /// Starts an upload.  Returns when the core has agreed to it, before any byte is needed.
-    pub(super) async fn upload(
+    pub(super) async fn upload<U: Incoming>(
         &self,
-        begin: impl FnOnce() -> Result<Upload> + Send + 'static,
+        begin: impl FnOnce() -> Result<U> + Send + 'static,
     ) -> std::result::Result<UploadPipe, Fault> {
         let permit = turn(&self.uploads, self.turn_timeout).await?;
         let (pieces, inlet) = mpsc::channel(PIECES_IN_FLIGHT);
@@ -184,11 +184,11 @@ impl UploadPipe {
 }
 
 /// The far end.  Without [`Piece::End`] the client went away, and dropping the upload takes it back.
-fn take_in(mut upload: Upload, mut inlet: mpsc::Receiver<Piece>) -> Result<Image> {
+fn take_in(mut upload: impl Incoming, mut inlet: mpsc::Receiver<Piece>) -> Result<Image> {
     while let Some(piece) = inlet.blocking_recv() {
         match piece {
             Piece::Data(data) => upload.append(data)?,
-            Piece::End => return upload.publish(),
+            Piece::End => return upload.complete(),
         }
     }
     Err(Error::Invalid("The upload broke off.".to_string()))

@@ -19,7 +19,7 @@ use super::status::Fault;
 use super::{download, range, wire};
 use crate::catalog::model::Image;
 use crate::images::OpenImage;
-use crate::images::upload::UploadOptions;
+use crate::images::upload::{Incoming, UploadOptions};
 
 /// What a piece of an upload should have at least: small enough to be soon, large enough that
 /// handing it over costs nothing.
@@ -36,23 +36,28 @@ async fn upload(
     Caller(ctx): Caller,
     id: PathId,
     headers: HeaderMap,
-    mut body: Body,
+    body: Body,
 ) -> Result<Response, Fault> {
-    let options = match upload_options(&headers, !api.images.options().enabled_backends.is_empty())
-    {
-        Ok(options) => options,
+    let several_stores = !api.images.options().enabled_backends.is_empty();
+    let asked = upload_options(&headers, several_stores).and_then(|asked| Ok((asked, id.image()?)));
+    let (options, id) = match asked {
+        Ok(asked) => asked,
         Err(fault) => {
             bridge::drain(body);
             return Err(fault);
         }
     };
-    let begun = match id.image() {
-        Ok(id) => {
-            let images = Arc::clone(&api.images);
-            api.bridge.upload(move || images.begin_upload(&ctx, id, &options)).await
-        }
-        Err(fault) => Err(fault),
-    };
+    let images = Arc::clone(&api.images);
+    receive(&api, body, move || images.begin_upload(&ctx, id, &options)).await
+}
+
+/// Takes a body in, once the core has agreed to it.
+pub(super) async fn receive<U: Incoming>(
+    api: &Shared,
+    mut body: Body,
+    begin: impl FnOnce() -> crate::error::Result<U> + Send + 'static,
+) -> Result<Response, Fault> {
+    let begun = api.bridge.upload(begin).await;
     // Nothing of the body was asked for yet: a client that waits for "100 Continue" sends none.
     let stored = match begun {
         Ok(pipe) => pour(&mut body, pipe, api.settings.idle_timeout).await,
@@ -69,7 +74,11 @@ async fn upload(
     }
 }
 
-fn upload_options(headers: &HeaderMap, several_stores: bool) -> Result<UploadOptions, Fault> {
+/// What the headers say of the data that comes.
+pub(super) fn upload_options(
+    headers: &HeaderMap,
+    several_stores: bool,
+) -> Result<UploadOptions, Fault> {
     match media_type(headers) {
         Some("application/octet-stream") => {}
         Some(other) => {

@@ -76,6 +76,7 @@ fn body(fault: &Fault, asked: &Asked, escape: impl Fn(&str) -> String) -> String
     match &fault.words {
         Words::Explanation(text) => format!("{}<br /><br />\n\n\n", escape(text)),
         Words::Detail(detail) => format!("{}<br /><br />\n{}\n\n", usual(), escape(detail)),
+        Words::Bare(text) => escape(text),
         Words::Method => format!(
             "The method {} is not allowed for this resource. <br /><br />\n",
             escape(asked.method.as_str())

@@ -58,7 +58,7 @@ fn created(api: &Shared, headers: &HeaderMap, image: &Image, admin: bool) -> Res
     *response.status_mut() = StatusCode::CREATED;
     for (name, value) in [
         (&header::LOCATION, location),
-        (&IMPORT_METHODS, options.enabled_import_methods.join(",")),
+        (&IMPORT_METHODS, options.import.enabled_methods.join(",")),
         (&STORE_IDS, store_ids.join(",")),
     ] {
         // RFC 9110 has no use for an empty field.

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, data, images, members, metadefs, schemas, stores, tags};
+use super::{Api, actions, data, images, import, members, metadefs, schemas, stores, tags, tasks};
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
 
@@ -48,6 +48,8 @@ impl Dispatcher {
             .merge(members::routes())
             .merge(stores::routes())
             .merge(schemas::routes())
+            .merge(tasks::routes())
+            .merge(import::routes())
             .merge(metadefs::routes());
         let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
         Self { api, resources: TowerToHyperService::new(router) }
@@ -74,7 +76,7 @@ impl Dispatcher {
             Destination::V2(path) => *request.uri_mut() = with_path(request.uri(), &path),
         }
         let asked = Asked::new(request.method(), request.headers());
-        let context = match self.api.identity.of(request.headers()).await {
+        let mut context = match self.api.identity.of(request.headers()).await {
             Ok(context) => context,
             Err(stranger) => {
                 let fault = match stranger.challenge {
@@ -87,6 +89,7 @@ impl Dispatcher {
             }
         };
         let id = request_id(request.headers());
+        context.request_id = id.to_str().ok().map(str::to_string);
         request.extensions_mut().insert(Caller(context));
         let mut response = self.route(request).await;
         if let Some(fault) = response.extensions_mut().remove::<Fault>() {

@@ -6,6 +6,7 @@
 mod check;
 mod metadefs;
 mod python;
+mod tasks;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -30,13 +31,14 @@ pub(super) struct Schemas {
     image: Value,
     images: Value,
     metadefs: metadefs::Schemas,
+    task: Value,
 }
 
 impl Schemas {
     pub(super) fn new(options: &Options) -> Self {
         let image = image_schema(options);
         let images = collection_schema("images", &image);
-        Self { image, images, metadefs: metadefs::Schemas::new() }
+        Self { image, images, metadefs: metadefs::Schemas::new(), task: tasks::task() }
     }
 
     /// Checks a whole image, or some of its fields.
@@ -55,6 +57,14 @@ impl Schemas {
         self.metadefs.check(kind, body).map_err(Fault::bad_request)
     }
 
+    /// Checks a task that is asked for.
+    ///
+    /// # Errors
+    /// 400, as above.
+    pub(super) fn check_task(&self, body: &Value) -> Result<(), Fault> {
+        check::check("task", &self.task, body).map_err(Fault::bad_request)
+    }
+
     /// Whether a field of images is a list.
     pub(super) fn is_list(&self, field: &str) -> bool {
         self.image["properties"][field]["type"] == "array"
@@ -67,6 +77,8 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/schemas/images", resource("GET", get(images)))
         .route("/schemas/member", resource("GET", get(member)))
         .route("/schemas/members", resource("GET", get(members)))
+        .route("/schemas/task", resource("GET", get(task)))
+        .route("/schemas/tasks", resource("GET", get(tasks)))
         .route("/schemas/metadefs/{name}", resource("GET", get(metadef)))
 }
 
@@ -91,6 +103,14 @@ async fn members(_: NoBody) -> Response {
         },
         "links": [{"rel": "describedby", "href": "{schema}"}],
     }))
+}
+
+async fn task(State(api): State<Shared>, _: NoBody) -> Response {
+    wire::json(&api.schemas.task)
+}
+
+async fn tasks(_: NoBody) -> Response {
+    wire::json(&tasks::tasks())
 }
 
 fn member_schema() -> Value {

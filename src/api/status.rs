@@ -25,6 +25,8 @@ pub(super) enum Words {
     Explanation(String),
     /// The status's usual explanation and a detail.
     Detail(String),
+    /// An explanation and nothing around it.
+    Bare(String),
     /// The method is not among those of the resource.
     Method,
     /// The media type of the body is not wanted; says which is.
@@ -59,6 +61,12 @@ impl Fault {
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, Words::Method);
+        fault.with(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// A method that Glance knows and always refuses, with its reason.
+    pub(super) fn never_allowed(allow: &'static str, reason: &str) -> Self {
+        let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, Words::Bare(reason.to_string()));
         fault.with(header::ALLOW, HeaderValue::from_static(allow))
     }
 

@@ -98,6 +98,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// Where an image is in its life.  Glance: `images.status`.
     Status {

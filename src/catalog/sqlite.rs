@@ -10,6 +10,7 @@
 //! - `select`: listings as SQL;
 //! - `read`, `write`: images out of the database and into it;
 //! - `metadefs`: metadata definitions;
+//! - `tasks`: tasks, and which of them has an image to itself;
 //! - `values`: how single values are written.
 
 mod connection;
@@ -18,6 +19,7 @@ mod metadefs;
 mod read;
 mod schema;
 mod select;
+mod tasks;
 mod values;
 mod write;
 

@@ -88,6 +88,10 @@ options! {
         "Digest stored as os_hash_value: sha256, sha384 or sha512.";
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
         "Stores as name:type, …, of type file or rbd, each with a section of its own.";
+    IMPORT_METHODS: ["DEFAULT"] "enabled_import_methods", "glance-direct,copy-image",
+        "Methods of import that clients may ask for.";
+    STAGING_URI: ["DEFAULT"] "node_staging_uri", "<file:// and staging in the state directory>",
+        "Directory, as file:///path, where data waits to be imported.";
     IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
         "Directory for copies of RBD images that are read often (in glancefs below it); empty: no copies.";
     IMAGE_CACHE_MAX_SIZE: ["DEFAULT"] "image_cache_max_size", "10737418240",
@@ -143,8 +147,13 @@ options! {
         "Refuse an upload whose bytes are not of the declared disk_format.";
     DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
         "While this file exists, /healthcheck answers 503.";
+    STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
+        "<node_staging_uri>",
+        "With enabled_backends: the directory where data waits to be imported.";
     FLAVOR: ["paste_deploy"] "flavor", "",
         "keystone asks for authentication, which does not exist yet: then only loopback is served.";
+    TASK_TIME_TO_LIVE: ["task"] "task_time_to_live" old [("DEFAULT", "task_time_to_live")], "48",
+        "Hours that a task is remembered after it has ended.";
     STATE_DIR: ["glancefs"] "state_dir",
         "</var/lib/glancefs for root, else glancefs in $XDG_STATE_HOME or ~/.local/state>",
         "Directory of everything that outlives the program; --state-dir wins.";
@@ -157,6 +166,10 @@ options! {
         "address:port where /metrics answers Prometheus; empty: nowhere.";
     MAX_UPLOADS: ["glancefs"] "max_uploads", "64",
         "Uploads that may be in progress at once, by the API and by the mount together.";
+    MAX_IMPORTS: ["glancefs"] "max_imports", "4",
+        "Imports at once; further ones wait.";
+    IMPORT_TIMEOUT: ["glancefs"] "import_timeout", "86400",
+        "Seconds that an import may take before it is given up.";
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct RequestContext {
     pub roles: Vec<String>,
     /// Sees and may change every project's images.
     pub admin: bool,
+    /// The id of the request, for the record only.
+    pub request_id: Option<String>,
 }
 
 impl RequestContext {
@@ -45,6 +47,7 @@ impl RequestContext {
             user: None,
             roles: ["admin", "member", "reader"].map(String::from).to_vec(),
             admin: true,
+            request_id: None,
         }
     }
 
@@ -55,6 +58,7 @@ impl RequestContext {
             user: None,
             roles: ["member", "reader"].map(String::from).to_vec(),
             admin: false,
+            request_id: None,
         }
     }
 

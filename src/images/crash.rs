@@ -1,6 +1,6 @@
 //! Named places where a test may have the process die as by `kill -9`.
 //!
-//! This is how the tests show that a crash anywhere in an upload, a removal or a recovery loses
+//! This is how the tests show that a crash anywhere in an upload, an import, a removal or a recovery loses
 //! nothing and leaves nothing.  Builds for users have none of it.
 
 /// The environment variable that names the step to die at.
@@ -21,6 +21,20 @@ pub(super) enum Step {
     Finished,
     /// The record says `active`; the journal still lists the upload.
     Committed,
+    /// An import: its journal entry exists; nobody was told.
+    ImportJournaled,
+    /// An import: the image is the task's, which was not begun.
+    ImportAccepted,
+    /// An import: the record says `importing`.
+    Importing,
+    /// An import: some of the data is in a store.
+    ImportWritten,
+    /// An import: a store has all of the data, under its final name; the record does not say so.
+    ImportStored,
+    /// An import: the record says `active`; the staged data is there.
+    ImportCommitted,
+    /// An import: its task has ended and still has the image.
+    ImportEnded,
     /// A removal: no clone can be made any more; record and data are there.
     Withdrawn,
     /// A removal: the record is gone, the data is there.
@@ -42,6 +56,13 @@ impl Step {
             Self::Sealed => "sealed",
             Self::Finished => "finished",
             Self::Committed => "committed",
+            Self::ImportJournaled => "import-journaled",
+            Self::ImportAccepted => "import-accepted",
+            Self::Importing => "importing",
+            Self::ImportWritten => "import-written",
+            Self::ImportStored => "import-stored",
+            Self::ImportCommitted => "import-committed",
+            Self::ImportEnded => "import-ended",
             Self::Withdrawn => "withdrawn",
             Self::RecordDeleted => "record-deleted",
             Self::DataDeleted => "data-deleted",

@@ -28,6 +28,15 @@ pub enum Work {
         /// The store that the data goes to.
         store: String,
     },
+    /// Data for a later import is being staged: the record goes back to `queued`.
+    Stage,
+    /// Data is being imported by a task.
+    Import {
+        /// The task, which has the image to itself.
+        task: String,
+        /// The stores that the data goes to.
+        stores: Vec<String>,
+    },
     /// The record is being deleted, and then its data.
     Removal {
         /// Where the data is: the record does not say it any more.

@@ -1,6 +1,7 @@
 //! The options of Glance that the rules of images depend on, with Glance's names and defaults.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
@@ -23,6 +24,34 @@ pub struct ImageCache {
     pub directory: PathBuf,
     /// Bytes: `image_cache_max_size`
     pub max_size: u64,
+}
+
+/// How images are imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Import methods that answers announce (`enabled_import_methods`).
+    pub enabled_methods: Vec<String>,
+    /// Where data waits to be imported (`node_staging_uri`, `[os_glance_staging_store]`); `None`:
+    /// none can be staged.
+    pub staging: Option<PathBuf>,
+    /// How long a task that has ended is remembered (`[task] task_time_to_live`).
+    pub task_time_to_live: Duration,
+    /// Imports at once (`[glancefs] max_imports`); further ones wait.
+    pub at_once: usize,
+    /// How long an import may take (`[glancefs] import_timeout`).
+    pub timeout: Duration,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            enabled_methods: Vec::new(),
+            staging: None,
+            task_time_to_live: Duration::from_secs(48 * 3600),
+            at_once: 4,
+            timeout: Duration::from_secs(24 * 3600),
+        }
+    }
 }
 
 /// What an operator can set about images.  Each field is the option of that name.
@@ -55,8 +84,8 @@ pub struct Options {
     /// The stores, in the operator's order; empty when stores have no names (`enabled_backends` is
     /// not set).
     pub enabled_backends: Vec<Backend>,
-    /// Import methods that answers announce.
-    pub enabled_import_methods: Vec<String>,
+    /// Imports, and tasks in general.
+    pub import: ImportOptions,
     /// Bytes of images that are kept in memory (`[glancefs] block_cache_size`).
     pub block_cache_size: u64,
     /// The disk cache; `None` for none.
@@ -93,7 +122,7 @@ impl Default for Options {
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),
-            enabled_import_methods: Vec::new(),
+            import: ImportOptions::default(),
             block_cache_size: 64 << 20,
             image_cache: None,
             max_uploads: 1000,

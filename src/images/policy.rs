@@ -34,6 +34,8 @@ pub enum Action {
     AddMember,
     /// Take it away from one.
     DeleteMember,
+    /// Copy its data to further stores.
+    CopyImage,
 }
 
 /// Who is allowed an action.
@@ -61,6 +63,7 @@ impl Action {
             Self::Reactivate => ("reactivate", Rule::Owner),
             Self::AddMember => ("add_member", Rule::Owner),
             Self::DeleteMember => ("delete_member", Rule::Owner),
+            Self::CopyImage => ("copy_image", Rule::Admin),
         }
     }
 }
@@ -87,6 +90,17 @@ pub fn check(ctx: &RequestContext, action: Action, image: &Image) -> Result<()> 
         ));
     }
     Ok(())
+}
+
+/// Checks that `ctx` may use the tasks API, which is about nobody's image.
+///
+/// # Errors
+/// `Forbidden`, in Glance's words.
+pub fn check_tasks(ctx: &RequestContext) -> Result<()> {
+    if ctx.admin {
+        return Ok(());
+    }
+    Err(Error::Forbidden("You are not authorized to complete tasks_api_access action.".to_string()))
 }
 
 /// Checks that `ctx` may say what `project` makes of an image that is shared with it.

@@ -1,6 +1,6 @@
 //! Limits on what one image may have, in Glance's words.
 
-use super::Options;
+use super::{Options, fields};
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
 
@@ -9,13 +9,18 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `OverQuota`
 pub fn check(image: &Image, options: &Options) -> Result<()> {
-    within("properties", image.properties.len(), options.image_property_quota)?;
+    within("properties", properties(image), options.image_property_quota)?;
     within("tags", image.tags.len(), options.image_tag_quota)
 }
 
 /// Whether a change leaves less of what is over its quota (Glance lets one shrink it).
 pub fn shrinks(old: &Image, new: &Image) -> bool {
-    new.properties.len() <= old.properties.len() && new.tags.len() <= old.tags.len()
+    properties(new) <= properties(old) && new.tags.len() <= old.tags.len()
+}
+
+/// How many properties an image has, without those that are the server's own (Glance: the same).
+fn properties(image: &Image) -> usize {
+    image.properties.keys().filter(|name| !fields::is_reserved(name)).count()
 }
 
 /// A negative limit is none.

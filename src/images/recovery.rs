@@ -39,7 +39,7 @@ impl Images {
             }
         }
         self.backlog.add(&self.this, later);
-        Ok(())
+        self.sweep_staging()
     }
 
     /// Leaves work that could not be ended to the backlog; its entry is in the journal.
@@ -55,12 +55,15 @@ impl Images {
     /// Whether this may have to wait for the network.
     fn is_distant(&self, entry: &Entry) -> bool {
         match &entry.work {
-            None => false,
-            Some(Work::Draft { store } | Work::Upload { store }) => {
-                self.stores.iter().any(|other| other.name() == store && !other.is_local())
-            }
+            None | Some(Work::Stage) => false,
+            Some(Work::Import { stores, .. }) => stores.iter().any(|name| self.is_far(name)),
+            Some(Work::Draft { store } | Work::Upload { store }) => self.is_far(store),
             Some(Work::Removal { urls }) => urls.iter().any(|url| !self.is_local(url)),
         }
+    }
+
+    fn is_far(&self, store: &str) -> bool {
+        self.stores.iter().any(|other| other.name() == store && !other.is_local())
     }
 
     /// Undoes or finishes what an entry says, and the entry with it.  `away` are the stores that did
@@ -74,6 +77,11 @@ impl Images {
     fn undo(&self, entry: &Entry, away: &mut Vec<String>) -> Result<()> {
         let id = entry.id;
         let Some(work) = &entry.work else { return Ok(()) };
+        match work {
+            Work::Stage => return self.undo_staging(id),
+            Work::Import { task, stores, .. } => return self.undo_import(id, task, stores, away),
+            _ => {}
+        }
         let record = self.catalog.get(id)?;
         let complete = record.filter(|image| image.status.has_data());
         match (work, complete) {
@@ -94,6 +102,7 @@ impl Images {
                 crash::point(Step::Discarded);
                 self.undo_record(id, work)
             }
+            (Work::Stage | Work::Import { .. }, None) => Ok(()),
         }
     }
 
@@ -117,7 +126,7 @@ impl Images {
         self.at_store(store.name(), away, act)
     }
 
-    fn at_store(
+    pub(super) fn at_store(
         &self,
         name: &str,
         away: &mut Vec<String>,
@@ -154,7 +163,7 @@ impl Images {
                     self.catalog.save(&saving, &queued, &[Status::Saving])?;
                 }
             }
-            Work::Removal { .. } => {}
+            Work::Removal { .. } | Work::Stage | Work::Import { .. } => {}
         }
         Ok(())
     }

@@ -40,6 +40,31 @@ pub struct UploadOptions {
     pub store: Option<String>,
 }
 
+/// Data that comes in order and then is complete.  Dropped before, it leaves nothing.
+pub trait Incoming: Send {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Invalid` (more than announced), the store's: then it can only be dropped.
+    fn append(&mut self, data: Bytes) -> Result<()>;
+
+    /// All of it has come; gives the record as it is now.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the data; `Gone` when the record was deleted meanwhile.
+    fn complete(self) -> Result<Image>;
+}
+
+impl Incoming for Upload {
+    fn append(&mut self, data: Bytes) -> Result<()> {
+        Self::append(self, data)
+    }
+
+    fn complete(self) -> Result<Image> {
+        self.publish()
+    }
+}
+
 /// How far an upload is, for `glancefs status`.
 #[derive(Debug)]
 pub struct Progress {

@@ -70,6 +70,11 @@ impl FileStore {
         Path::new(self.directory.path())
     }
 
+    /// The URL of an image's finished data, whether or not there is any.
+    pub fn url_of(&self, id: ImageId) -> String {
+        self.directory.url_of(id.as_str())
+    }
+
     /// The file's name that a URL of this store means.
     fn file_name<'u>(&self, url: &'u str) -> Result<&'u str> {
         self.directory.name_in_url(url).ok_or_else(|| no_data(url))

@@ -22,18 +22,40 @@ use glancefs::store::file::{FileStore, FileStoreOptions};
 use glancefs::store::rbd::RbdStore;
 pub use pool::Pool;
 
-/// The images of an empty catalog below `directory`, with their data there or in a pool.
+/// The images of an empty catalog below `directory`, with their data there or in a pool: in one
+/// store, or in those that `enabled_backends` names, of which the first may be the pool.
 pub fn images(directory: &Path, options: Options) -> Arc<Images> {
+    let mut names = options.enabled_backends.iter().map(|backend| backend.name.as_str());
+    let first = default_store(directory, names.next().unwrap_or("file"));
+    let others = names.map(|name| file_store(directory, name));
+    let stores = std::iter::once(first).chain(others).collect();
+    images_in(directory, stores, options)
+}
+
+/// The store that tests may have in a pool.
+pub fn default_store(directory: &Path, name: &str) -> Arc<dyn Store> {
+    match Pool::if_wanted() {
+        Some(pool) => Arc::new(RbdStore::open(name, pool.options()).unwrap()),
+        None => file_store(directory, name),
+    }
+}
+
+/// The same, with these stores.
+pub fn images_in(
+    directory: &Path,
+    stores: Vec<Arc<dyn Store>>,
+    mut options: Options,
+) -> Arc<Images> {
     let catalog = SqliteCatalog::open(directory.join("glance.sqlite")).unwrap();
-    let store: Arc<dyn Store> = match Pool::if_wanted() {
-        Some(pool) => Arc::new(RbdStore::open("rbd", pool.options()).unwrap()),
-        None => {
-            let datadir = directory.join("images");
-            Arc::new(FileStore::open("file", datadir, FileStoreOptions::default()).unwrap())
-        }
-    };
     let journal = Journal::open(directory.join("journal")).unwrap();
-    Images::new(Arc::new(catalog), vec![store], journal, options).unwrap()
+    options.import.staging.get_or_insert(directory.join("staging"));
+    Images::new(Arc::new(catalog), stores, journal, options).unwrap()
+}
+
+/// A store in a directory of its name below `directory`; the only one's is `images`.
+pub fn file_store(directory: &Path, name: &str) -> Arc<dyn Store> {
+    let datadir = directory.join(if name == "file" { "images" } else { name });
+    Arc::new(FileStore::open(name, datadir, FileStoreOptions::default()).unwrap())
 }
 
 /// The metadata definitions of the same catalog.

@@ -117,8 +117,14 @@ fn normal(value: &Value) -> Value {
         Value::Object(object) if object.contains_key("disk_format") => image(object),
         Value::Object(object) => {
             let shown = object.iter().map(|(key, value)| {
-                let time = value.is_string() && matches!(&**key, "created_at" | "updated_at");
-                (key.clone(), if time { "a time".into() } else { normal(value) })
+                let shown = match key.as_str() {
+                    "created_at" | "updated_at" | "expires_at" if value.is_string() => {
+                        "a time".into()
+                    }
+                    "request_id" if value.is_string() => "a request".into(),
+                    _ => normal(value),
+                };
+                (key.clone(), shown)
             });
             shown.collect()
         }

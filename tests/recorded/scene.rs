@@ -9,6 +9,8 @@ pub struct Prop {
     pub actor: &'static str,
     pub body: Value,
     pub data: Option<&'static [u8]>,
+    /// The data was staged, not uploaded.
+    pub staged: bool,
 }
 
 /// The time that filters of the area `04` name: that of the image `LIST_MIDDLE`.
@@ -17,12 +19,17 @@ pub const LIST_MIDDLE: &str = "f5b2fd06-942f-461a-8e52-0cb1b0b186e7";
 
 fn prop(area: &'static str, id: &'static str, name: &str, data: Option<&'static [u8]>) -> Prop {
     let body = json!({"name": name, "disk_format": "raw", "container_format": "bare"});
-    Prop { area, id, actor: "demo", body, data }
+    Prop { area, id, actor: "demo", body, data, staged: false }
 }
 
 impl Prop {
     fn with(mut self, more: Value) -> Self {
         self.body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self
+    }
+
+    fn staged(mut self) -> Self {
+        self.staged = true;
         self
     }
 
@@ -43,7 +50,18 @@ pub fn props() -> Vec<Prop> {
     community.actor = "alt_demo";
     let mut bare = prop("07", "b4ea6399-acdb-4723-b579-3b7240c9f9fe", "none", None);
     bare.body = json!({"name": "none"});
+    let mut copied = prop("18", "30172e32-1a65-4253-bf17-a7f87b779850", "copyme", Some(&DIGITS));
+    copied.actor = "admin";
     vec![
+        copied,
+        prop("12", "05a5cb3c-4a95-4ce4-900f-1ebf841d8ead", "web", None),
+        prop("12", "b0161260-cf64-4ce7-ad13-e765ed4cd412", "web404", None),
+        prop("12", "d0b701e9-e7da-4fc4-9cdf-e0496fc59518", "failstore", hello).staged(),
+        prop("12", "37ea3ba3-54c0-496e-af58-fa3be8180036", "staged", hello).staged(),
+        prop("18", "4764d025-bfe7-48a8-9312-6a090e887ba9", "stores-hdr", None),
+        prop("18", "51e35660-81ac-4003-b857-f4fff769bc9e", "g", None)
+            .with(json!({"disk_format": "qcow2"})),
+        prop("18", "634a5f47-d869-4b36-b774-0baf130c6621", "gd", None),
         prop("04", "b9decdf3-ea08-4353-8a86-5344d0db7ffb", "list0", Some(b"x")).listed(0),
         prop("04", "344691cf-be85-43ad-8d82-8ff1076f7098", "list1", None).listed(1),
         prop("04", "80287fcd-3257-4ba9-8ede-af1d67cdce08", "list2", Some(b"xxx")).listed(2),
@@ -74,10 +92,22 @@ pub fn props() -> Vec<Prop> {
     ]
 }
 
-/// The two bodies that the recordings uploaded, told apart by their length.
+/// A thousand digits.
+static DIGITS: [u8; 1000] = {
+    let mut digits = [b'0'; 1000];
+    let mut at = 0;
+    while at < digits.len() {
+        digits[at] += (at % 10) as u8;
+        at += 1;
+    }
+    digits
+};
+
+/// The bodies that the recordings uploaded, told apart by their length.
 pub fn upload(length: u64) -> Vec<u8> {
     match length {
         4096 => (0..=255).cycle().take(4096).collect(),
+        1000 => DIGITS.to_vec(),
         196_616 => empty_qcow2(),
         other => panic!("no upload has {other} bytes"),
     }

@@ -161,7 +161,7 @@ fn existing(connection: &Connection, namespace: &str) -> Result<i64> {
 }
 
 /// Turns the violation of a unique constraint into `Conflict`.
-fn taken(words: impl FnOnce() -> String) -> impl FnOnce(rusqlite::Error) -> Error {
+pub(super) fn taken(words: impl FnOnce() -> String) -> impl FnOnce(rusqlite::Error) -> Error {
     move |error| match error {
         rusqlite::Error::SqliteFailure(
             ffi::Error {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
 use crate::catalog::model::{ImageId, MemberStatus, Status, Timestamp, Visibility};
+use crate::catalog::tasks::{TaskId, TaskKind, TaskStatus};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 
@@ -25,7 +26,7 @@ macro_rules! text {
     )*};
 }
 
-text!(ImageId, MemberStatus, Status, Visibility);
+text!(ImageId, MemberStatus, Status, TaskKind, TaskStatus, Visibility);
 
 impl FromSql for ProjectId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -36,6 +37,18 @@ impl FromSql for ProjectId {
 impl ToSql for ProjectId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::from(self.as_str()))
+    }
+}
+
+impl FromSql for TaskId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(FromSqlError::other)
+    }
+}
+
+impl ToSql for TaskId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.to_string()))
     }
 }
 

@@ -1,0 +1,97 @@
+//! An image is one task's at a time: its lock, and what becomes of a lock that nobody gives back.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::warn;
+
+use super::{FAILED_IMPORT, IMPORTING_TO, Job, holder, merge_stores};
+use crate::catalog::model::{Image, Timestamp};
+use crate::catalog::tasks::{LOCK_PROPERTY, Task, TaskStatus};
+use crate::error::{Error, Result};
+use crate::images::{ATTEMPTS, Images};
+
+/// How long a task may be silent before its image may be taken from it; one that was not begun
+/// waits for its turn, twice as long.  Glance: the same.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+impl Images {
+    /// Takes an image from a task that is not there any more or has been silent for too long, and
+    /// returns that task.
+    ///
+    /// # Errors
+    /// `Conflict` when the image is rightfully another task's.
+    pub(super) fn break_stale_lock(&self, image: &mut Image) -> Result<Option<Task>> {
+        let Some(holder) = holder(image).map(str::to_string) else { return Ok(None) };
+        let active = || Error::Conflict("Image has active task".to_string());
+        let task = match holder.parse() {
+            Ok(id) => self.catalog.task(id)?,
+            Err(_) => None,
+        };
+        if let Some(task) = &task {
+            let patience = if task.status == TaskStatus::Pending { PATIENCE * 2 } else { PATIENCE };
+            if age(task) < patience {
+                return Err(active());
+            }
+            self.imports.stop_task(task.id);
+            let mut ended = task.clone();
+            if TaskStatus::UNFINISHED.contains(&task.status) {
+                self.fail_task(&mut ended, "Expired lock preempted");
+            }
+        }
+        if !self.catalog.unlock_image(image.id, &holder)? {
+            // Somebody was faster.
+            return Err(active());
+        }
+        warn!(image = %image.id, task = holder, "its import was given up: it was silent for too long");
+        image.properties.remove(LOCK_PROPERTY);
+        Ok(task)
+    }
+
+    /// Clears what a task that lost the image had noted of its progress, now that the image is
+    /// another's.
+    pub(super) fn forget_progress(&self, job: &Job, stale: Option<Task>) -> Result<()> {
+        let Some(stale) = stale else { return Ok(()) };
+        let stores = stale.input.get("backend").and_then(Value::as_array).into_iter().flatten();
+        let stores: Vec<_> = stores.filter_map(Value::as_str).map(String::from).collect();
+        self.alter_locked(job, |image| {
+            for property in [IMPORTING_TO, FAILED_IMPORT] {
+                merge_stores(image, property, &stores, false);
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Changes the record of an image that is the job's.
+    ///
+    /// # Errors
+    /// `Gone` when the image is gone, or somebody else's; those of `change`.
+    pub(super) fn alter_locked(
+        &self,
+        job: &Job,
+        change: impl Fn(&mut Image) -> Result<()>,
+    ) -> Result<Image> {
+        let (id, task) = (job.image, job.task.id);
+        for _ in 0..ATTEMPTS {
+            let gone = || Error::Gone(format!("Image {id} was deleted while it was imported"));
+            let old = self.catalog.get(id)?.ok_or_else(gone)?;
+            if holder(&old) != Some(task.to_string().as_str()) {
+                return Err(Error::Gone(format!("Image {id} was taken from the import {task}")));
+            }
+            let mut new = old.clone();
+            change(&mut new)?;
+            new.updated_at = Timestamp::now();
+            if self.catalog.save_locked(task, &old, &new, &[old.status])? {
+                self.changes.announce(&[id]);
+                return Ok(new);
+            }
+        }
+        Err(Error::Conflict(format!("Image {id} is being changed by others; try again")))
+    }
+}
+
+fn age(task: &Task) -> Duration {
+    let micros = Timestamp::now().as_micros().saturating_sub(task.updated_at.as_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
