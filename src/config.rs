@@ -135,6 +135,8 @@ pub struct Config {
     pub image_cache_dir: Option<PathBuf>,
     /// Bytes that they take at most.  `image_cache_max_size`; default 10 GiB.
     pub image_cache_max_size: u64,
+    /// `worker_self_reference_url`.
+    pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
     /// Options in the files that change nothing.
@@ -190,6 +192,7 @@ impl Config {
             image_cache_max_size: reader
                 .integer(&options::IMAGE_CACHE_MAX_SIZE, 0..=i64::MAX)?
                 .unsigned_abs(),
+            worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             state_dir,
             unused: Vec::new(),

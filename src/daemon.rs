@@ -201,6 +201,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
             directory: directory.clone(),
             max_size: config.image_cache_max_size,
         }),
+        worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
     })
 }

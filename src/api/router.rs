@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, data, images, members, metadefs, schemas, stores, tags};
+use super::{Api, actions, cache, data, images, members, metadefs, schemas, stores, tags};
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
 
@@ -47,6 +47,7 @@ impl Dispatcher {
             .merge(tags::routes())
             .merge(members::routes())
             .merge(stores::routes())
+            .merge(cache::routes())
             .merge(schemas::routes())
             .merge(metadefs::routes());
         let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
@@ -66,9 +67,9 @@ impl Dispatcher {
             // CORS preflight and HAProxy's bare check: nobody is asked for a token.
             return StatusCode::OK.into_response();
         }
-        match versions::negotiate(request.uri().path(), request.headers()) {
+        match versions::negotiate(request.uri().path(), request.headers(), &self.api.versions) {
             Destination::Versions(status) => {
-                return versions::list(status, &request, &self.api.settings);
+                return versions::list(status, &request, &self.api);
             }
             Destination::Health => return versions::health(&self.api).await,
             Destination::V2(path) => *request.uri_mut() = with_path(request.uri(), &path),

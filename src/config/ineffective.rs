@@ -97,7 +97,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          use_syslog use_syslog_rfc_format use_user_token user_storage_quota verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
          vmware_server_host vmware_server_password vmware_server_username wakeup_time \
-         worker_self_reference_url workers wsgi_default_pool_size wsgi_keep_alive \
+         workers wsgi_default_pool_size wsgi_keep_alive \
          wsgi_log_format wsgi_server_debug",
     ),
     (

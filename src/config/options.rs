@@ -89,9 +89,11 @@ options! {
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
         "Stores as name:type, …, of type file or rbd, each with a section of its own.";
     IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
-        "Directory for copies of RBD images that are read often (in glancefs below it); empty: no copies.";
+        "Directory for copies of images that are read often (in glancefs below it); empty: no copies.";
     IMAGE_CACHE_MAX_SIZE: ["DEFAULT"] "image_cache_max_size", "10737418240",
         "Bytes of disk that the copies take, never more.";
+    WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
+        "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",

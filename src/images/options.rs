@@ -61,6 +61,8 @@ pub struct Options {
     pub block_cache_size: u64,
     /// The disk cache; `None` for none.
     pub image_cache: Option<ImageCache>,
+    /// The URL of this very daemon, as clients of the cache are told it.
+    pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
 }
@@ -96,6 +98,7 @@ impl Default for Options {
             enabled_import_methods: Vec::new(),
             block_cache_size: 64 << 20,
             image_cache: None,
+            worker_self_reference_url: None,
             max_uploads: 1000,
         }
     }

@@ -89,6 +89,18 @@ pub fn check(ctx: &RequestContext, action: Action, image: &Image) -> Result<()> 
     Ok(())
 }
 
+/// Checks that `ctx` may do something to the service that is not about an image (`cache_list`, …):
+/// administrators may.
+///
+/// # Errors
+/// `Forbidden`, in Glance's words.
+pub fn check_service(ctx: &RequestContext, policy: &str) -> Result<()> {
+    if ctx.admin {
+        return Ok(());
+    }
+    Err(Error::Forbidden(format!("You are not authorized to complete {policy} action.")))
+}
+
 /// Checks that `ctx` may say what `project` makes of an image that is shared with it.
 ///
 /// # Errors
