@@ -7,7 +7,7 @@
 //! - [`policy`]: who may see and do what;
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
-//! - `quota`: how much of it one image may have;
+//! - `quota`, `storage_quota`: how much of it one image may have, and the images of one project;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `removal`: the order in which an image goes;
 //! - `open`, `readers`, [`caching`]: images that are open, and which are kept on a local disk;
@@ -30,6 +30,7 @@ mod quota;
 mod readers;
 mod recovery;
 mod removal;
+mod storage_quota;
 pub mod upload;
 
 use std::collections::HashSet;
@@ -56,6 +57,7 @@ use journal::{Journal, Work};
 use policy::Action;
 use readers::Readers;
 use recovery::Backlog;
+use storage_quota::StorageQuota;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -74,6 +76,7 @@ pub struct Images {
     changes: Changes,
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
+    storage_quota: Arc<StorageQuota>,
     backlog: Backlog,
     this: Weak<Self>,
 }
@@ -97,6 +100,7 @@ impl Images {
         let cache = BlockCache::new(options.block_cache_size);
         let caching = Caching::start(&catalog, &stores, options.image_cache.as_ref())?;
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
+        let storage_quota = StorageQuota::new(options.user_storage_quota);
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
@@ -108,6 +112,7 @@ impl Images {
             changes,
             readers,
             uploads: Mutex::new(Vec::new()),
+            storage_quota,
             backlog: Backlog::default(),
             this: Weak::clone(this),
         });

@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 mod cache;
 #[path = "harness/core.rs"]
 mod core;
+#[path = "http/quota.rs"]
+mod quota;
 
 struct Server {
     /// Outlives the server.

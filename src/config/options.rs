@@ -80,6 +80,9 @@ options! {
         "Most projects that one image is shared with; negative: no limit.";
     IMAGE_LOCATION_QUOTA: ["DEFAULT"] "image_location_quota", "10",
         "Most locations of one image; negative: no limit.";
+    USER_STORAGE_QUOTA: ["DEFAULT"] "user_storage_quota", "0",
+        "Most bytes that all images of one project take, every copy counted, by the API and by the mount: \
+         a number, or one with KB, MB, GB or TB right behind it; 0: no limit.";
     LIMIT_PARAM_DEFAULT: ["DEFAULT"] "limit_param_default", "25",
         "Images in one page of a listing when the client does not say.";
     API_LIMIT_MAX: ["DEFAULT"] "api_limit_max", "1000",

@@ -48,6 +48,8 @@ pub struct Options {
     pub image_tag_quota: i64,
     /// Most members of one image; negative: no limit.
     pub image_member_quota: i64,
+    /// Bytes that all images of one project may take; `None` for no limit.
+    pub user_storage_quota: Option<u64>,
     /// Images on a page when the client does not say.
     pub limit_param_default: u64,
     /// Images on a page at most.
@@ -92,6 +94,7 @@ impl Default for Options {
             image_property_quota: 128,
             image_tag_quota: 128,
             image_member_quota: 128,
+            user_storage_quota: None,
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),

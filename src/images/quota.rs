@@ -1,21 +1,30 @@
 //! Limits on what one image may have, in Glance's words.
 
-use super::Options;
+use super::{Options, TIME_PROPERTY};
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
+
+/// What names of the service's own properties begin with.  Glance: `GLANCE_RESERVED_NS`.
+const RESERVED: &str = "os_glance";
 
 /// Checks the number of properties and tags.
 ///
 /// # Errors
 /// `OverQuota`
 pub fn check(image: &Image, options: &Options) -> Result<()> {
-    within("properties", image.properties.len(), options.image_property_quota)?;
+    within("properties", properties(image), options.image_property_quota)?;
     within("tags", image.tags.len(), options.image_tag_quota)
 }
 
 /// Whether a change leaves less of what is over its quota (Glance lets one shrink it).
 pub fn shrinks(old: &Image, new: &Image) -> bool {
-    new.properties.len() <= old.properties.len() && new.tags.len() <= old.tags.len()
+    properties(new) <= properties(old) && new.tags.len() <= old.tags.len()
+}
+
+/// How many of the properties are the user's own.
+fn properties(image: &Image) -> usize {
+    let own = |name: &&String| !name.starts_with(RESERVED) && *name != TIME_PROPERTY;
+    image.properties.keys().filter(own).count()
 }
 
 /// A negative limit is none.

@@ -57,6 +57,8 @@ pub fn props() -> Vec<Prop> {
     let mut community = prop("04", "8a0d1347-860a-44ac-b403-f136c7afccfb", "comm", hello)
         .with(json!({"visibility": "community"}));
     community.actor = "alt_demo";
+    let mut limited = prop("20", "8742bb35-8b30-4dce-91f2-d9467f265241", "q2", None);
+    limited.actor = "alt_demo";
     let mut bare = prop("07", "b4ea6399-acdb-4723-b579-3b7240c9f9fe", "none", None);
     bare.body = json!({"name": "none"});
     vec![
@@ -88,6 +90,7 @@ pub fn props() -> Vec<Prop> {
         prop("08", "bdedac8a-f638-4938-b0b9-9f7376d25ca4", "queued", None),
         prop("14", "514ffd9b-4d09-4cec-b956-1d1fcda673ee", "cached", Some(BYTES)),
         prop("14", "b0161260-cf64-4ce7-ad13-e765ed4cd412", "queued", None),
+        limited,
         prop("17", "79bed922-778c-4f81-9165-70189118a42d", "loc3", None),
     ]
 }
