@@ -192,6 +192,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         image_property_quota: quota(config.image_property_quota),
         image_tag_quota: quota(config.image_tag_quota),
         image_member_quota: quota(config.image_member_quota),
+        user_storage_quota: config.user_storage_quota,
         limit_param_default: config.limit_param_default.into(),
         api_limit_max: config.api_limit_max.into(),
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),
@@ -201,6 +202,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
             directory: directory.clone(),
             max_size: config.image_cache_max_size,
         }),
+        worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
     })
 }

@@ -80,6 +80,9 @@ options! {
         "Most projects that one image is shared with; negative: no limit.";
     IMAGE_LOCATION_QUOTA: ["DEFAULT"] "image_location_quota", "10",
         "Most locations of one image; negative: no limit.";
+    USER_STORAGE_QUOTA: ["DEFAULT"] "user_storage_quota", "0",
+        "Most bytes that all images of one project take, every copy counted, by the API and by the mount: \
+         a number, or one with KB, MB, GB or TB right behind it; 0: no limit.";
     LIMIT_PARAM_DEFAULT: ["DEFAULT"] "limit_param_default", "25",
         "Images in one page of a listing when the client does not say.";
     API_LIMIT_MAX: ["DEFAULT"] "api_limit_max", "1000",
@@ -93,9 +96,11 @@ options! {
     STAGING_URI: ["DEFAULT"] "node_staging_uri", "<file:// and staging in the state directory>",
         "Directory, as file:///path, where data waits to be imported.";
     IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
-        "Directory for copies of RBD images that are read often (in glancefs below it); empty: no copies.";
+        "Directory for copies of images that are read often (in glancefs below it); empty: no copies.";
     IMAGE_CACHE_MAX_SIZE: ["DEFAULT"] "image_cache_max_size", "10737418240",
         "Bytes of disk that the copies take, never more.";
+    WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
+        "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",

@@ -77,6 +77,8 @@ pub struct Options {
     pub image_tag_quota: i64,
     /// Most members of one image; negative: no limit.
     pub image_member_quota: i64,
+    /// Bytes that all images of one project may take; `None` for no limit.
+    pub user_storage_quota: Option<u64>,
     /// Images on a page when the client does not say.
     pub limit_param_default: u64,
     /// Images on a page at most.
@@ -90,6 +92,8 @@ pub struct Options {
     pub block_cache_size: u64,
     /// The disk cache; `None` for none.
     pub image_cache: Option<ImageCache>,
+    /// The URL of this very daemon, as clients of the cache are told it.
+    pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
 }
@@ -119,12 +123,14 @@ impl Default for Options {
             image_property_quota: 128,
             image_tag_quota: 128,
             image_member_quota: 128,
+            user_storage_quota: None,
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),
             import: ImportOptions::default(),
             block_cache_size: 64 << 20,
             image_cache: None,
+            worker_self_reference_url: None,
             max_uploads: 1000,
         }
     }

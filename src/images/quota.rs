@@ -1,6 +1,6 @@
 //! Limits on what one image may have, in Glance's words.
 
-use super::{Options, fields};
+use super::{Options, TIME_PROPERTY, fields};
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
 
@@ -20,7 +20,8 @@ pub fn shrinks(old: &Image, new: &Image) -> bool {
 
 /// How many properties an image has, without those that are the server's own (Glance: the same).
 fn properties(image: &Image) -> usize {
-    image.properties.keys().filter(|name| !fields::is_reserved(name)).count()
+    let own = |name: &&String| !fields::is_reserved(name) && *name != TIME_PROPERTY;
+    image.properties.keys().filter(own).count()
 }
 
 /// A negative limit is none.
