@@ -13,6 +13,8 @@ mod draft;
 // Not every test binary needs all that the harness offers.
 #[allow(unused_imports)]
 mod harness;
+#[path = "crash/imports.rs"]
+mod imports;
 #[path = "crash/others.rs"]
 mod others;
 #[path = "crash/removal.rs"]
