@@ -59,6 +59,7 @@ use changes::{Changes, Face};
 use crash::Step;
 use fields::Edit;
 use import::Imports;
+use import::web::Web;
 use journal::{Journal, Work};
 use policy::Action;
 use readers::Readers;
@@ -87,6 +88,7 @@ pub struct Images {
     backlog: Backlog,
     staging: Option<Area>,
     imports: Imports,
+    web: Web,
     this: Weak<Self>,
 }
 
@@ -112,6 +114,7 @@ impl Images {
         let staging = options.import.staging.as_deref().map(Area::open).transpose()?;
         let imports = Imports::new(options.import.at_once, options.import.timeout);
         let storage_quota = StorageQuota::new(options.user_storage_quota);
+        let web = Web::new(options.import.web.clone());
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
@@ -127,6 +130,7 @@ impl Images {
             backlog: Backlog::default(),
             staging,
             imports,
+            web,
             this: Weak::clone(this),
         });
         images.recover()?;
