@@ -15,6 +15,8 @@ mod client;
 #[path = "interop/glance_api.rs"]
 mod glance_api;
 // Not every test binary needs all that the harness offers.
+#[path = "interop/glanceclient.rs"]
+mod glanceclient;
 #[allow(unused_imports)]
 mod harness;
 #[path = "interop/http.rs"]
