@@ -19,6 +19,8 @@ mod glance_api;
 mod harness;
 #[path = "interop/http.rs"]
 mod http;
+#[path = "interop/imports.rs"]
+mod imports;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
 #[path = "interop/shared_catalog.rs"]

@@ -117,6 +117,53 @@ fn a_cluster_that_is_down_fails_reads_and_nothing_else() {
 
 #[test]
 #[ignore = "needs Ceph; scripts/test runs it"]
+fn staged_data_goes_to_both_and_an_image_is_copied_either_way() {
+    let cluster = Cluster::start("memstore");
+    let glancefs = pool_and_directory(&cluster);
+    glancefs.noise("a.raw", 20 << 20);
+    glancefs.sh("truncate -s 100M a.raw");
+    let import = |id: &str, body: &str| {
+        let url = crate::url(&glancefs, &format!("images/{id}/import"));
+        let json = "Content-Type: application/json";
+        glancefs.sh(&format!("curl -sS --fail-with-body -H '{json}' -d '{body}' {url}"));
+        eventually("it is imported", || {
+            get(&glancefs, &format!("images/{id}"))["os_glance_import_task"].is_null()
+        });
+        assert_eq!(get(&glancefs, &format!("images/{id}"))["stores"], "near,ceph");
+        glancefs.sh(&format!("cmp a.raw $M/{id}"));
+    };
+    let id = create(&glancefs, "a.raw");
+    let url = crate::url(&glancefs, &format!("images/{id}/stage"));
+    let octets = "Content-Type: application/octet-stream";
+    glancefs.sh(&format!("curl -sS --fail-with-body -T a.raw -H '{octets}' {url}"));
+    import(&id, r#"{"method": {"name": "glance-direct"}, "all_stores": true}"#);
+    let info = rbd(&cluster, &["info", &id]);
+    assert!(info.contains("100 MiB") && info.contains("snapshot_count: 1"), "{info}");
+    for store in ["near", "ceph"] {
+        let id = create(&glancefs, store);
+        assert_eq!(upload(&glancefs, &id, "a.raw", store), "204");
+        let other = if store == "near" { "ceph" } else { "near" };
+        let url = crate::url(&glancefs, &format!("images/{id}/import"));
+        let body = format!(r#"{{"method": {{"name": "copy-image"}}, "stores": ["{other}"]}}"#);
+        let json = "Content-Type: application/json";
+        glancefs.sh(&format!("curl -sS --fail-with-body -H '{json}' -d '{body}' {url}"));
+        eventually("it is copied", || glancefs.image(store).locations.len() == 2);
+        glancefs.sh(&format!("cmp a.raw {}", directory(&glancefs, "near").join(&id).display()));
+        rbd(
+            &cluster,
+            &[
+                "export",
+                "--no-progress",
+                &format!("{id}@snap"),
+                &format!("{}/out", glancefs.scratch().display()),
+            ],
+        );
+        glancefs.sh("cmp a.raw out; rm out");
+    }
+}
+
+#[test]
+#[ignore = "needs Ceph; scripts/test runs it"]
 fn rbd_images_are_adopted_where_they_are() {
     let cluster = Cluster::start("memstore");
     let glancefs = pool_and_directory(&cluster);
