@@ -138,6 +138,11 @@ impl Images {
         self.accept(job, stale)
     }
 
+    /// How many imports are under way, and how many wait.
+    pub fn imports(&self) -> (u64, u64) {
+        self.imports.counts()
+    }
+
     /// Ends what is being imported, and what waits for it, with the daemon.
     pub(super) fn end_imports(&self) {
         for mut job in self.imports.end() {

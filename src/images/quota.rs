@@ -1,8 +1,11 @@
 //! Limits on what one image may have, in Glance's words.
 
-use super::{Options, fields};
+use super::{Options, TIME_PROPERTY};
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
+
+/// What names of the service's own properties begin with.  Glance: `GLANCE_RESERVED_NS`.
+const RESERVED: &str = "os_glance";
 
 /// Checks the number of properties and tags.
 ///
@@ -18,9 +21,10 @@ pub fn shrinks(old: &Image, new: &Image) -> bool {
     properties(new) <= properties(old) && new.tags.len() <= old.tags.len()
 }
 
-/// How many properties an image has, without those that are the server's own (Glance: the same).
+/// How many of the properties are the user's own.
 fn properties(image: &Image) -> usize {
-    image.properties.keys().filter(|name| !fields::is_reserved(name)).count()
+    let own = |name: &&String| !name.starts_with(RESERVED) && *name != TIME_PROPERTY;
+    image.properties.keys().filter(own).count()
 }
 
 /// A negative limit is none.

@@ -95,7 +95,7 @@ impl Images {
             self.run_plugins(job, running)?;
         }
         let source = self.source_of(job, &image)?;
-        let stored = self.store_everywhere(job, &*source, running, stand);
+        let stored = self.store_everywhere(job, &source, running, stand);
         drop(source);
         stored?;
         if let Err(error) = self.unstage(job.image) {
@@ -141,7 +141,7 @@ impl Images {
     fn store_everywhere(
         &self,
         job: &mut Job,
-        source: &dyn ImageReader,
+        source: &Arc<dyn ImageReader>,
         running: &Running,
         stand: &mut Stand,
     ) -> Result<(), Failure> {
@@ -186,14 +186,14 @@ impl Images {
         &self,
         job: &mut Job,
         store: &Arc<dyn Store>,
-        source: &dyn ImageReader,
+        source: &Arc<dyn ImageReader>,
         running: &Running,
     ) -> Result<Stored, Failed> {
         let id = job.image;
         let record = self.catalog.get(id).map_err(nothing_written)?;
         let gone = || nothing_written(Error::Gone(format!("Image {id} was deleted")));
         let image = record.ok_or_else(gone)?;
-        let judged = if job.is_copy() { Ok(None) } else { self.judge(&image, source) };
+        let judged = if job.is_copy() { Ok(None) } else { self.judge(&image, &**source) };
         let virtual_size = judged.map_err(nothing_written)?;
         let mut noticed = Instant::now();
         let mut progress = |bytes: u64| {
