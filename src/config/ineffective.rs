@@ -20,7 +20,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "key_manager",
     "keystone_authtoken",
     "matchmaker_redis",
-    "os_glance_staging_store",
     "os_glance_tasks_store",
     "oslo_concurrency",
     "oslo_limit",
@@ -39,7 +38,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "sample_remote_file_source",
     "ssl",
     "store_type_location_strategy",
-    "task",
     "taskflow_executor",
     "vault",
     "wsgi",
@@ -149,7 +147,15 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
         "allowed_source_ranges backends detailed disable_by_file_paths enable_by_file_paths \
          ignore_proxied_requests",
     ),
+    (
+        "os_glance_staging_store",
+        "filesystem_store_chunk_size filesystem_store_datadirs filesystem_store_file_perm \
+         filesystem_store_metadata_file filesystem_store_thread_pool_size \
+         filesystem_store_threadpool_threshold filesystem_store_timeout \
+         filesystem_thin_provisioning store_description weight",
+    ),
     ("paste_deploy", "config_file"),
+    ("task", "eventlet_executor_pool_size task_executor work_dir"),
 ];
 
 /// Whether Glance (of today, or of 2013 and later) has an option of this name.
