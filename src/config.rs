@@ -6,10 +6,12 @@
 //! `-o` of the mount is in [`mount_options`].
 
 mod import;
+pub mod import_rules;
 mod ineffective;
 pub mod ini;
 mod memory;
 pub mod mount_options;
+pub mod network;
 pub mod options;
 mod reader;
 pub mod stores;
@@ -24,6 +26,7 @@ pub use reader::UnusedOption;
 
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
+use import_rules::ImportRules;
 use reader::{Reader, bad_value};
 use stores::{StoreSettings, Stores};
 
@@ -150,6 +153,8 @@ pub struct Config {
     pub import_timeout: Duration,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
+    /// What web-download may ask for, and what is done to images that are imported.
+    pub import_rules: ImportRules,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
@@ -209,6 +214,7 @@ impl Config {
             max_imports: count(reader, &options::MAX_IMPORTS, 1)? as usize,
             import_timeout: import::timeout(reader)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
+            import_rules: ImportRules::read(reader)?,
             state_dir,
             unused: Vec::new(),
             notes: Vec::new(),

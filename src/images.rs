@@ -58,6 +58,7 @@ use changes::{Changes, Face};
 use crash::Step;
 use fields::Edit;
 use import::Imports;
+use import::web::Web;
 use journal::{Journal, Work};
 use policy::Action;
 use readers::Readers;
@@ -84,6 +85,7 @@ pub struct Images {
     backlog: Backlog,
     staging: Option<Area>,
     imports: Imports,
+    web: Web,
     this: Weak<Self>,
 }
 
@@ -108,6 +110,7 @@ impl Images {
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
         let staging = options.import.staging.as_deref().map(Area::open).transpose()?;
         let imports = Imports::new(options.import.at_once, options.import.timeout);
+        let web = Web::new(options.import.web.clone());
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
@@ -122,6 +125,7 @@ impl Images {
             backlog: Backlog::default(),
             staging,
             imports,
+            web,
             this: Weak::clone(this),
         });
         images.recover()?;

@@ -13,10 +13,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "cors",
     "file",
     "glance_download_properties",
-    "image_conversion",
-    "image_import_opts",
-    "import_filtering_opts",
-    "inject_metadata_properties",
     "key_manager",
     "keystone_authtoken",
     "matchmaker_redis",
@@ -147,6 +143,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
         "allowed_source_ranges backends detailed disable_by_file_paths enable_by_file_paths \
          ignore_proxied_requests",
     ),
+    ("image_import_opts", "max_parallel_stores"),
     (
         "os_glance_staging_store",
         "filesystem_store_chunk_size filesystem_store_datadirs filesystem_store_file_perm \

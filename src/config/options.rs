@@ -145,6 +145,27 @@ options! {
         "Values that container_format may have.";
     REQUIRE_FORMAT_MATCH: ["image_format"] "require_image_format_match", "true",
         "Refuse an upload whose bytes are not of the declared disk_format.";
+    ALLOWED_SCHEMES: ["import_filtering_opts"] "allowed_schemes", "[http,https]",
+        "Schemes of URIs that web-download takes; only http and https are possible.";
+    DISALLOWED_SCHEMES: ["import_filtering_opts"] "disallowed_schemes", "",
+        "With allowed_schemes = []: schemes that it does not take.";
+    ALLOWED_HOSTS: ["import_filtering_opts"] "allowed_hosts", "",
+        "The only hosts that web-download asks, as [name, address]; empty: any with a public address.";
+    DISALLOWED_HOSTS: ["import_filtering_opts"] "disallowed_hosts", "",
+        "Without allowed_hosts: hosts that it does not ask.";
+    ALLOWED_PORTS: ["import_filtering_opts"] "allowed_ports", "[80,443]",
+        "Ports that web-download asks, whether the URI names them or not.";
+    DISALLOWED_PORTS: ["import_filtering_opts"] "disallowed_ports", "",
+        "With allowed_ports = []: ports that it does not ask.";
+    IMAGE_IMPORT_PLUGINS: ["image_import_opts"] "image_import_plugins", "",
+        "What is done to images that are imported, in this order, as [image_decompression, \
+         image_conversion]; also inject_image_metadata and no_op.";
+    OUTPUT_FORMAT: ["image_conversion"] "output_format", "raw",
+        "What image_conversion makes of images: raw, qcow2 or vmdk.  It needs qemu-img.";
+    INJECT: ["inject_metadata_properties"] "inject", "",
+        "Properties that inject_image_metadata sets, as name:value,name:value.";
+    IGNORE_USER_ROLES: ["inject_metadata_properties"] "ignore_user_roles", "admin",
+        "Roles for whose images it does not.";
     DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
         "While this file exists, /healthcheck answers 503.";
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
@@ -164,6 +185,9 @@ options! {
         "Bytes of RBD images that are kept in memory, those on their way included.";
     METRICS_LISTEN: ["glancefs"] "metrics_listen", "",
         "address:port where /metrics answers Prometheus; empty: nowhere.";
+    WEB_DOWNLOAD_NETWORKS: ["glancefs"] "web_download_networks", "",
+        "Networks or addresses that web-download may ask although they are not public, as \
+         10.0.0.0/8, fd00::/8; empty: none.";
     MAX_UPLOADS: ["glancefs"] "max_uploads", "64",
         "Uploads that may be in progress at once, by the API and by the mount together.";
     MAX_IMPORTS: ["glancefs"] "max_imports", "4",

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
+use super::import::plugins::Plugin;
+use super::import::web::WebRules;
 use crate::catalog::model::Location;
 use crate::store::Store;
 
@@ -40,6 +42,10 @@ pub struct ImportOptions {
     pub at_once: usize,
     /// How long an import may take (`[glancefs] import_timeout`).
     pub timeout: Duration,
+    /// What web-download may ask for (`[import_filtering_opts]`).
+    pub web: WebRules,
+    /// What is done to images that are imported (`image_import_plugins`).
+    pub plugins: Vec<Plugin>,
 }
 
 impl Default for ImportOptions {
@@ -50,6 +56,8 @@ impl Default for ImportOptions {
             task_time_to_live: Duration::from_secs(48 * 3600),
             at_once: 4,
             timeout: Duration::from_secs(24 * 3600),
+            web: WebRules::default(),
+            plugins: Vec::new(),
         }
     }
 }
