@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::import_rules::bracketed;
 use super::reader::{Reader, bad_value};
 use super::{absolute, options};
 use crate::error::Result;
@@ -15,14 +16,9 @@ const LONGEST: i64 = 100 * 365 * 24 * 3600;
 
 /// The methods that clients may ask for: those of the operator's that there are.
 pub(super) fn methods(reader: &mut Reader) -> Result<Vec<String>> {
-    // Glance writes the list in brackets.
-    let asked = reader
-        .list(&options::IMPORT_METHODS)?
-        .into_iter()
-        .map(|method| method.trim_matches(['[', ']']).trim().to_string());
-    let asked = asked.filter(|method| !method.is_empty());
+    let asked = bracketed(reader, &options::IMPORT_METHODS, |method| Ok(method.to_owned()))?;
     let (there, missing): (Vec<_>, Vec<_>) =
-        asked.partition(|method| METHODS.contains(&method.as_str()));
+        asked.into_iter().partition(|method| METHODS.contains(&method.as_str()));
     if !missing.is_empty() {
         let missing = missing.join(", ");
         reader.notes.push(format!("{}: {missing} cannot be used here", options::IMPORT_METHODS));

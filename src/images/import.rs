@@ -204,7 +204,7 @@ impl Images {
                 return conflict(format!("'{name}' needs to be set before import"));
             }
         }
-        if *method == Method::Direct && self.staging()?.reader(image.id).is_err() {
+        if *method == Method::Direct && self.staging()?.file(image.id).is_err() {
             // By a glance-api on another host, perhaps, which would have been asked there.
             let host = image.properties.get(STAGE_HOST).map_or("another host", String::as_str);
             return conflict(format!("The data of image {} is staged at {host}", image.id));
