@@ -21,6 +21,8 @@ mod glanceclient;
 mod harness;
 #[path = "interop/http.rs"]
 mod http;
+#[path = "interop/imports.rs"]
+mod imports;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
 #[path = "interop/shared_catalog.rs"]

@@ -21,13 +21,16 @@ pub struct StatusReport {
     pub images: u64,
     /// Uploads in progress, by the API and by the mount.
     pub uploads: Vec<UploadReport>,
+    /// Imports under way, and those that wait for their turn.
+    #[serde(default)]
+    pub imports: (u64, u64),
     /// The block cache, where there is one.
     pub cache: Option<CacheReport>,
     /// The disk cache, where there is one.
     pub disk_cache: Option<DiskCacheReport>,
     /// The stores.
     pub stores: Vec<StoreReport>,
-    /// Interrupted uploads and removals that still have to be undone or finished.
+    /// Interrupted uploads, imports and removals that still have to be undone or finished.
     #[serde(default)]
     pub unfinished: u64,
 }
@@ -173,7 +176,12 @@ impl fmt::Display for StatusReport {
             writeln!(f, "on disk  {cache}")?;
         }
         if self.unfinished > 0 {
-            writeln!(f, "undoing  {} interrupted uploads or removals", self.unfinished)?;
+            writeln!(f, "undoing  {} interrupted uploads, imports or removals", self.unfinished)?;
+        }
+        match self.imports {
+            (0, 0) => {}
+            (running, 0) => writeln!(f, "imports  {running}")?,
+            (running, waiting) => writeln!(f, "imports  {running}, {waiting} waiting")?,
         }
         match self.uploads.len() {
             0 => return writeln!(f, "uploads  none"),

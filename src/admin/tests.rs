@@ -25,6 +25,7 @@ fn report() -> StatusReport {
             rate: 250_000,
             seconds: 6.0,
         }],
+        imports: (1, 2),
         cache: None,
         disk_cache: None,
         stores: vec![StoreReport {

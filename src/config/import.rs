@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::import_rules::bracketed;
 use super::reader::{Reader, bad_value};
 use super::{absolute, options};
 use crate::error::Result;
@@ -15,7 +16,7 @@ const LONGEST: i64 = 100 * 365 * 24 * 3600;
 
 /// The methods that clients may ask for: those of the operator's that there are.
 pub(super) fn methods(reader: &mut Reader) -> Result<Vec<String>> {
-    let asked = reader.list(&options::IMPORT_METHODS)?;
+    let asked = bracketed(reader, &options::IMPORT_METHODS, |method| Ok(method.to_owned()))?;
     let (there, missing): (Vec<_>, Vec<_>) =
         asked.into_iter().partition(|method| METHODS.contains(&method.as_str()));
     if !missing.is_empty() {

@@ -90,7 +90,7 @@ impl ImportRules {
 
 /// A list as oslo.config has it with bounds: items between commas, the whole in brackets (which may
 /// be missing here), each item perhaps in quotes.
-fn bracketed<T>(
+pub(super) fn bracketed<T>(
     reader: &mut Reader,
     option: &ConfigOption,
     item: impl Fn(&str) -> Result<T, &'static str>,
@@ -208,6 +208,16 @@ mod tests {
         assert_eq!(config.ports.allowed, [8080, 81]);
         assert_eq!(config.plugins, [ImportPlugin::Decompression, ImportPlugin::NoOp]);
         assert_eq!(config.networks.len(), 2);
+    }
+
+    #[test]
+    fn methods_may_be_in_brackets_and_quotes() {
+        for text in ["[glance-direct,web-download]", "glance-direct, 'web-download'"] {
+            let text = format!("[DEFAULT]\nenabled_import_methods = {text}\n");
+            let files = vec![ini::parse(Path::new("t.conf"), &text).unwrap()];
+            let methods = super::super::import::methods(&mut Reader::of(files)).unwrap();
+            assert_eq!(methods, ["glance-direct", "web-download"]);
+        }
     }
 
     #[test]

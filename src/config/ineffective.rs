@@ -16,7 +16,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "key_manager",
     "keystone_authtoken",
     "matchmaker_redis",
-    "os_glance_staging_store",
     "os_glance_tasks_store",
     "oslo_concurrency",
     "oslo_limit",
@@ -35,7 +34,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "sample_remote_file_source",
     "ssl",
     "store_type_location_strategy",
-    "task",
     "taskflow_executor",
     "vault",
     "wsgi",
@@ -53,7 +51,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          data_api db_enforce_mysql_charset default_log_levels default_publisher_id \
          delayed_delete digest_algorithm disable_process_locking disabled_notifications \
          do_secure_hash enable_v1_api enable_v1_registry enable_v2_api enable_v2_registry \
-         enable_v3_api enabled_import_methods eventlet_executor_pool_size \
+         enable_v3_api eventlet_executor_pool_size \
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
          graceful_shutdown_timeout hash_algorithm http_keepalive http_retries \
          image_cache_driver image_cache_sqlite_db \
@@ -64,7 +62,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          logging_context_format_string logging_debug_format_suffix \
          logging_default_format_string logging_exception_prefix \
          logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
-         max_request_id_length metadata_encryption_key node_staging_uri notification_driver \
+         max_request_id_length metadata_encryption_key notification_driver \
          notification_topics notifier_strategy os_region_name owner_is_tenant \
          policy_default_rule policy_dirs policy_file property_protection_file \
          property_protection_rule_format publish_errors pydev_worker_debug_host \
@@ -146,7 +144,15 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          ignore_proxied_requests",
     ),
     ("image_import_opts", "max_parallel_stores"),
+    (
+        "os_glance_staging_store",
+        "filesystem_store_chunk_size filesystem_store_datadirs filesystem_store_file_perm \
+         filesystem_store_metadata_file filesystem_store_thread_pool_size \
+         filesystem_store_threadpool_threshold filesystem_store_timeout \
+         filesystem_thin_provisioning store_description weight",
+    ),
     ("paste_deploy", "config_file"),
+    ("task", "eventlet_executor_pool_size task_executor work_dir"),
 ];
 
 /// Whether Glance (of today, or of 2013 and later) has an option of this name.

@@ -92,7 +92,7 @@ options! {
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
         "Stores as name:type, …, of type file or rbd, each with a section of its own.";
     IMPORT_METHODS: ["DEFAULT"] "enabled_import_methods", "glance-direct,copy-image",
-        "Methods of import that clients may ask for.";
+        "Methods of import that clients may ask for; also web-download.";
     STAGING_URI: ["DEFAULT"] "node_staging_uri", "<file:// and staging in the state directory>",
         "Directory, as file:///path, where data waits to be imported.";
     IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
@@ -166,7 +166,7 @@ options! {
         "What is done to images that are imported, in this order, as [image_decompression, \
          image_conversion]; also inject_image_metadata and no_op.";
     OUTPUT_FORMAT: ["image_conversion"] "output_format", "raw",
-        "What image_conversion makes of images: raw, qcow2 or vmdk.  It needs qemu-img.";
+        "What image_conversion makes of images: raw, qcow2 or vmdk; needs qemu-img.";
     INJECT: ["inject_metadata_properties"] "inject", "",
         "Properties that inject_image_metadata sets, as name:value,name:value.";
     IGNORE_USER_ROLES: ["inject_metadata_properties"] "ignore_user_roles", "admin",

@@ -287,3 +287,35 @@ fn only_digests_that_exist_are_taken() {
     assert_eq!(with("SHA256").unwrap().hashing_algorithm.name(), "sha256");
     assert!(with("md5").unwrap_err().to_string().contains("sha512"));
 }
+
+#[test]
+fn data_waits_where_glance_has_it_wait() {
+    let staging = |text: &str| load(text).map(|config| config.staging_dir);
+    assert_eq!(staging("").unwrap(), Path::new("/state/staging"));
+    let uri = "[DEFAULT]\nnode_staging_uri = file:///srv/staging/\n";
+    assert_eq!(staging(uri).unwrap(), Path::new("/srv/staging"));
+    let datadir = "[os_glance_staging_store]\nfilesystem_store_datadir = /srv/other\n";
+    assert_eq!(staging(&format!("{uri}{datadir}")).unwrap(), Path::new("/srv/staging"));
+    let several = "[DEFAULT]\nenabled_backends = a:file\n[a]\nfilesystem_store_datadir = /a\n";
+    assert_eq!(staging(&format!("{several}{uri}{datadir}")).unwrap(), Path::new("/srv/other"));
+    for bad in ["/srv/staging", "file://srv", "http://x/y"] {
+        let refused = failure(&format!("[DEFAULT]\nnode_staging_uri = {bad}\n"));
+        assert!(refused.contains("file:///absolute/path"), "{refused}");
+    }
+}
+
+#[test]
+fn only_methods_of_import_that_exist_are_offered() {
+    let config = load("").unwrap();
+    assert_eq!(config.enabled_import_methods, ["glance-direct", "copy-image"]);
+    let text = "[DEFAULT]\nenabled_import_methods = [copy-image,glance-download]\n\
+                [task]\ntask_time_to_live = 2\n[glancefs]\nimport_timeout = 60\n";
+    let config = load(text).unwrap();
+    assert_eq!(config.enabled_import_methods, ["copy-image"]);
+    assert!(config.notes.iter().any(|note| note.contains("glance-download")), "{:?}", config.notes);
+    assert_eq!(config.task_time_to_live, Duration::from_secs(7200));
+    assert_eq!((config.import_timeout, config.max_imports), (Duration::from_secs(60), 4));
+    assert!(
+        load("[DEFAULT]\nenabled_import_methods = []\n").unwrap().enabled_import_methods.is_empty()
+    );
+}

@@ -108,6 +108,7 @@ impl Operations for Daemon {
             api: self.api.map(|address| address.to_string()),
             images: images.catalog().summary().map_or(0, |summary| summary.images),
             uploads: images.uploads().iter().map(|upload| upload_report(upload)).collect(),
+            imports: images.imports(),
             cache: Some(cache_report(&images.cache_figures())),
             disk_cache: images.caching().map(|caching| disk_cache_report(caching)),
             stores: store_reports(images.stores()),

@@ -149,6 +149,11 @@ impl Images {
         self.accept(job, stale)
     }
 
+    /// How many imports are under way, and how many wait.
+    pub fn imports(&self) -> (u64, u64) {
+        self.imports.counts()
+    }
+
     /// Ends what is being imported, and what waits for it, with the daemon.
     pub(super) fn end_imports(&self) {
         for mut job in self.imports.end() {
@@ -198,6 +203,11 @@ impl Images {
             if field.is_none() {
                 return conflict(format!("'{name}' needs to be set before import"));
             }
+        }
+        if *method == Method::Direct && self.staging()?.file(image.id).is_err() {
+            // By a glance-api on another host, perhaps, which would have been asked there.
+            let host = image.properties.get(STAGE_HOST).map_or("another host", String::as_str);
+            return conflict(format!("The data of image {} is staged at {host}", image.id));
         }
         Ok(())
     }

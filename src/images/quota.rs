@@ -18,7 +18,7 @@ pub fn shrinks(old: &Image, new: &Image) -> bool {
     properties(new) <= properties(old) && new.tags.len() <= old.tags.len()
 }
 
-/// How many properties an image has, without those that are the server's own (Glance: the same).
+/// How many of the properties are the user's own.
 fn properties(image: &Image) -> usize {
     let own = |name: &&String| !fields::is_reserved(name) && *name != TIME_PROPERTY;
     image.properties.keys().filter(own).count()

@@ -151,6 +151,18 @@ fn a_daemon_killed_while_data_is_staged_leaves_a_queued_record() {
 }
 
 #[test]
+fn a_client_that_breaks_off_while_it_stages_leaves_a_queued_record() {
+    let (glancefs, id) = with_a_queued_record();
+    let send = stage(glancefs.api.unwrap(), &id, "-");
+    let sender = glancefs.spawn(&format!("(head -c 3000000 {NAME}; sleep 60) | {send}"));
+    let file = glancefs.state_dir().join(format!("staging/.tmp-{id}"));
+    eventually("half is written", || file.metadata().is_ok_and(|file| file.len() > 1 << 20));
+    drop(sender);
+    eventually("it is queued again", || glancefs.image(NAME).status == "queued");
+    assert_left(&glancefs, &id, Left::Queued);
+}
+
+#[test]
 fn what_is_staged_goes_with_its_image() {
     let (glancefs, id) = with_a_queued_record();
     let api = glancefs.api.unwrap();

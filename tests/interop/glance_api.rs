@@ -122,8 +122,9 @@ fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
         paste = shown(&program(ENVIRONMENT, "../etc/glance/glance-api-paste.ini")),
     );
     fs::write(directory.join("glance-api.conf"), text).unwrap();
-    // The one rule that has no older one.
-    fs::write(directory.join("policy.yaml"), "metadef_admin: \"\"\n").unwrap();
+    // The rules that have no older ones, or need a role all the same.
+    let policy = "metadef_admin: \"\"\ntasks_api_access: \"\"\n";
+    fs::write(directory.join("policy.yaml"), policy).unwrap();
     directory
 }
 

@@ -87,7 +87,8 @@ fn dying_before_the_record_is_deleted_leaves_an_image_that_can_be_cloned() {
     glancefs.wait();
     assert!(!rbd(&cluster, &["snap", "ls", &id]).contains("yes"), "it was withdrawn");
     glancefs.restart_clean();
-    assert!(rbd(&cluster, &["snap", "ls", &id]).contains("yes"), "it is offered again");
+    // In the background: a pool is far away.
+    eventually("it is offered again", || rbd(&cluster, &["snap", "ls", &id]).contains("yes"));
     glancefs.assert_same("a.raw", "a.raw", "raw");
 }
 
@@ -113,6 +114,98 @@ fn a_cluster_that_is_down_fails_reads_and_nothing_else() {
     cluster.act("up");
     let same = || glancefs.try_sh("cmp a.raw $M/a.raw").ok();
     eventually("it is read again without another mount", same);
+}
+
+#[test]
+#[ignore = "needs Ceph; scripts/test runs it"]
+fn staged_data_goes_to_both_and_an_image_is_copied_either_way() {
+    let cluster = Cluster::start("memstore");
+    let glancefs = pool_and_directory(&cluster);
+    glancefs.noise("a.raw", 20 << 20);
+    glancefs.sh("truncate -s 100M a.raw");
+    let import = |id: &str, body: &str| {
+        let url = crate::url(&glancefs, &format!("images/{id}/import"));
+        let json = "Content-Type: application/json";
+        glancefs.sh(&format!("curl -sS --fail-with-body -H '{json}' -d '{body}' {url}"));
+        eventually("it is imported", || {
+            get(&glancefs, &format!("images/{id}"))["os_glance_import_task"].is_null()
+        });
+        assert_eq!(get(&glancefs, &format!("images/{id}"))["stores"], "near,ceph");
+        glancefs.sh(&format!("cmp a.raw $M/{id}"));
+    };
+    let id = create(&glancefs, "a.raw");
+    let url = crate::url(&glancefs, &format!("images/{id}/stage"));
+    let octets = "Content-Type: application/octet-stream";
+    glancefs.sh(&format!("curl -sS --fail-with-body -T a.raw -H '{octets}' {url}"));
+    import(&id, r#"{"method": {"name": "glance-direct"}, "all_stores": true}"#);
+    let info = rbd(&cluster, &["info", &id]);
+    assert!(info.contains("100 MiB") && info.contains("snapshot_count: 1"), "{info}");
+    for store in ["near", "ceph"] {
+        let id = create(&glancefs, store);
+        assert_eq!(upload(&glancefs, &id, "a.raw", store), "204");
+        let other = if store == "near" { "ceph" } else { "near" };
+        let url = crate::url(&glancefs, &format!("images/{id}/import"));
+        let body = format!(r#"{{"method": {{"name": "copy-image"}}, "stores": ["{other}"]}}"#);
+        let json = "Content-Type: application/json";
+        glancefs.sh(&format!("curl -sS --fail-with-body -H '{json}' -d '{body}' {url}"));
+        eventually("it is copied", || glancefs.image(store).locations.len() == 2);
+        glancefs.sh(&format!("cmp a.raw {}", directory(&glancefs, "near").join(&id).display()));
+        rbd(
+            &cluster,
+            &[
+                "export",
+                "--no-progress",
+                &format!("{id}@snap"),
+                &format!("{}/out", glancefs.scratch().display()),
+            ],
+        );
+        glancefs.sh("cmp a.raw out; rm out");
+    }
+}
+
+#[test]
+#[ignore = "needs Ceph; scripts/test runs it"]
+fn an_import_that_dies_leaves_nothing_in_either() {
+    let cluster = Cluster::start("memstore");
+    cluster.run("ceph", &["config", "set", "osd", "osd_client_watch_timeout", "5"]);
+    for step in ["import-written", "import-stored"] {
+        let mut glancefs = pool_and_directory(&cluster);
+        glancefs.noise("a.raw", 20 << 20);
+        let id = create(&glancefs, "a.raw");
+        let url =
+            |glancefs: &Glancefs, verb: &str| crate::url(glancefs, &format!("images/{id}/{verb}"));
+        let stage = |glancefs: &Glancefs| {
+            let octets = "Content-Type: application/octet-stream";
+            let url = url(glancefs, "stage");
+            glancefs.sh(&format!("curl -sS --fail-with-body -T a.raw -H '{octets}' {url}"));
+        };
+        let import = |glancefs: &Glancefs| {
+            let body = r#"{"method": {"name": "glance-direct"}, "stores": ["ceph", "near"]}"#;
+            let json = "Content-Type: application/json";
+            let url = url(glancefs, "import");
+            // The answer may come before the end.
+            glancefs.try_sh(&format!("curl -sS --fail-with-body -H '{json}' -d '{body}' {url}"));
+        };
+        stage(&glancefs);
+        assert!(glancefs.terminate().success(), "{}", glancefs.log());
+        glancefs.doomed_at(step);
+        import(&glancefs);
+        glancefs.wait();
+        assert_eq!(rbd(&cluster, &["ls"]).trim(), id, "{step}");
+        glancefs.restart_clean();
+        // Once the watch of the dead has ended.
+        eventually("the record is queued", || glancefs.image("a.raw").status == "queued");
+        assert_eq!(rbd(&cluster, &["ls"]).trim(), "", "{step}");
+        assert_eq!(crate::names_in(&directory(&glancefs, "near")), [""; 0], "{step}");
+        eventually("its task gives it back", || {
+            !glancefs.image("a.raw").properties.contains_key("os_glance_import_task")
+        });
+        stage(&glancefs);
+        import(&glancefs);
+        eventually("it is imported", || glancefs.image("a.raw").locations.len() == 2);
+        glancefs.assert_same("a.raw", "a.raw", "raw");
+        glancefs.sh("rm $M/a.raw");
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Images {
             prepared.data
         };
         crash::point(Step::ImportPrepared);
-        let stored = self.store_everywhere(job, &*source, running, stand);
+        let stored = self.store_everywhere(job, &source, running, stand);
         drop(source);
         stored?;
         if let Err(error) = self.unstage(job.image) {
@@ -130,7 +130,7 @@ impl Images {
     fn store_everywhere(
         &self,
         job: &mut Job,
-        source: &dyn ImageReader,
+        source: &Arc<dyn ImageReader>,
         running: &Running,
         stand: &mut Stand,
     ) -> Result<(), Failure> {
@@ -175,7 +175,7 @@ impl Images {
         &self,
         job: &mut Job,
         store: &Arc<dyn Store>,
-        source: &dyn ImageReader,
+        source: &Arc<dyn ImageReader>,
         running: &Running,
         stand: &Stand,
     ) -> Result<Stored, Failed> {
@@ -186,7 +186,7 @@ impl Images {
         if let Some(alterations) = &stand.alterations {
             alterations.apply(&mut image);
         }
-        let judged = if job.is_copy() { Ok(None) } else { self.judge(&image, source) };
+        let judged = if job.is_copy() { Ok(None) } else { self.judge(&image, &**source) };
         let virtual_size = judged.map_err(nothing_written)?;
         let mut noticed = Instant::now();
         let mut progress = |bytes: u64| {

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
 use crate::images::adopt::for_each_piece;
 use crate::images::crash::{self, Step};
 use crate::images::digest::{Digester, Digests, HashAlgorithm};
+use crate::store::copy::read_data;
 use crate::store::{ImageReader, ImageWriter, Store};
 
 /// Data that a store has, and that no record names yet.
@@ -32,7 +35,7 @@ pub(super) struct Failed {
 pub(super) fn transfer(
     store: &Arc<dyn Store>,
     id: ImageId,
-    source: &dyn ImageReader,
+    source: &Arc<dyn ImageReader>,
     algorithm: HashAlgorithm,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Stored, Failed> {
@@ -59,19 +62,24 @@ pub(super) fn transfer(
 
 fn pour(
     writer: &mut dyn ImageWriter,
-    source: &dyn ImageReader,
+    source: &Arc<dyn ImageReader>,
     algorithm: HashAlgorithm,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Digests> {
     let mut digester = Digester::new(algorithm);
     progress(0)?;
-    for_each_piece(source, |offset, data| {
+    let mut take = |offset, data: Bytes| {
         digester.update_zeros(offset - digester.taken())?;
         writer.write_at(offset, &data)?;
         digester.update(data)?;
         crash::point(Step::ImportWritten);
         progress(digester.taken())
-    })?;
+    };
+    if source.local_file().is_some() {
+        for_each_piece(&**source, take)?;
+    } else {
+        read_data(source, 0..source.size(), &mut take)?;
+    }
     digester.update_zeros(source.size() - digester.taken())?;
     if writer.len() < source.size() {
         writer.set_len(source.size())?;

@@ -118,6 +118,12 @@ impl Imports {
         Self { shared: Arc::default(), at_once: at_once.max(1), timeout }
     }
 
+    /// How many are under way, and how many wait.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let state = self.shared.state.lock();
+        (state.running.len() as u64, state.waiting.len() as u64)
+    }
+
     /// Whether one more import can be taken.
     ///
     /// # Errors
