@@ -5,8 +5,8 @@
 //! headers, bodies, messages.
 //!
 //! ```text
-//!  serve → connection            listening, deadlines, an orderly end
-//!    └─ router → caller          which resource, on whose behalf; request ids
+//!  serve → tls, connection, head   listening, deadlines, an orderly end
+//!    └─ router → caller, cors    which resource, on whose behalf; request ids
 //!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
 //!         │  members   stores   metadefs   cache
 //!         └─ status, fault       errors, in three looks;   wire: JSON in and out
@@ -17,13 +17,16 @@
 //! `router`.
 
 mod actions;
+mod address;
 mod bridge;
 mod cache;
 mod caller;
 mod connection;
+mod cors;
 mod data;
 mod download;
 mod fault;
+mod head;
 mod images;
 mod listing;
 mod members;
@@ -36,6 +39,7 @@ mod serve;
 mod status;
 mod stores;
 mod tags;
+mod tls;
 mod versions;
 mod wire;
 
@@ -45,7 +49,9 @@ use std::time::Duration;
 
 pub use caller::{Identity, Resolve, Unauthenticated};
 pub use serve::serve;
+pub use tls::Tls;
 
+use crate::config::http::Cors;
 use crate::images::Images;
 use crate::metadefs::Metadefs;
 
@@ -54,12 +60,20 @@ use crate::metadefs::Metadefs;
 pub struct Settings {
     /// The URL that links show instead of the one the client used.  Glance: `public_endpoint`.
     pub public_endpoint: Option<String>,
+    /// Whether a proxy stands in front whose `Forwarded` and `X-Forwarded-…` are true
+    /// (oslo.middleware: `enable_proxy_headers_parsing`).
+    pub behind_proxy: bool,
+    /// Which pages of other sites may use the API.
+    pub cors: Cors,
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<Tls>>,
     /// While this file exists, `/healthcheck` answers 503 (oslo.middleware:
     /// `disable_by_file_path`).
     pub disable_by_file: Option<PathBuf>,
     /// Connections at once; further ones wait to be accepted.
     pub max_connections: usize,
-    /// How long a client may take to send a request's head, and may keep an idle connection.
+    /// How long a client may take to send a request's head, to agree on TLS, and may keep an idle
+    /// connection.
     pub head_timeout: Duration,
     /// How long a client may neither send nor take a byte in the middle of a request.
     pub idle_timeout: Duration,
@@ -79,6 +93,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             public_endpoint: None,
+            behind_proxy: false,
+            cors: Cors::default(),
+            tls: None,
             disable_by_file: None,
             max_connections: 4096,
             head_timeout: Duration::from_secs(60),

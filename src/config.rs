@@ -5,6 +5,7 @@
 //! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
 //! `-o` of the mount is in [`mount_options`].
 
+pub mod http;
 mod ineffective;
 pub mod ini;
 mod memory;
@@ -19,6 +20,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use reader::UnusedOption;
+
+use http::Http;
 
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
@@ -135,6 +138,8 @@ pub struct Config {
     pub image_cache_dir: Option<PathBuf>,
     /// Bytes that they take at most.  `image_cache_max_size`; default 10 GiB.
     pub image_cache_max_size: u64,
+    /// How HTTP is spoken.
+    pub http: Http,
     /// Bytes that all images of one project may take.  `user_storage_quota`; default no limit.
     pub user_storage_quota: Option<u64>,
     /// `worker_self_reference_url`.
@@ -182,6 +187,7 @@ impl Config {
             image_tag_quota: quota(reader, &options::IMAGE_TAG_QUOTA)?,
             image_member_quota: quota(reader, &options::IMAGE_MEMBER_QUOTA)?,
             image_location_quota: quota(reader, &options::IMAGE_LOCATION_QUOTA)?,
+            http: Http::read(reader)?,
             user_storage_quota: storage_quota(reader)?,
             disk_formats: reader.list(&options::DISK_FORMATS)?,
             container_formats: reader.list(&options::CONTAINER_FORMATS)?,

@@ -1,7 +1,7 @@
 //! `/v2/images/{id}/file`: bytes in and out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -91,12 +91,18 @@ fn upload_options(headers: &HeaderMap, several_stores: bool) -> Result<UploadOpt
     Ok(UploadOptions { size, store })
 }
 
+/// What has to come of an upload in the time that it may pause.  Who sends less does not upload: it
+/// holds a place.
+const LEAST: usize = 1 << 10;
+
 /// Sends the body down the pipe.  If the client breaks off or falls asleep, so does the upload: the
 /// image is queued again before the client hears of it.
 async fn pour(body: &mut Body, mut pipe: UploadPipe, idle: Duration) -> Result<Image, Fault> {
     let mut gathered = BytesMut::new();
+    let mut pace = Pace { since: Instant::now(), bytes: 0 };
     loop {
-        let frame = match wire::next_frame(body, idle).await {
+        let frame = wire::next_frame(body, idle).await;
+        let frame = match frame.and_then(|frame| pace.check(frame, idle)) {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(fault) => {
@@ -118,6 +124,26 @@ async fn pour(body: &mut Body, mut pipe: UploadPipe, idle: Duration) -> Result<I
         return pipe.outcome().await;
     }
     pipe.finish().await
+}
+
+/// How much came lately.
+struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    /// Counts a frame.
+    fn check(&mut self, frame: Option<Bytes>, idle: Duration) -> Result<Option<Bytes>, Fault> {
+        self.bytes += frame.as_ref().map_or(0, Bytes::len);
+        if self.since.elapsed() > idle {
+            if frame.is_some() && self.bytes < LEAST {
+                return Err(Fault::timed_out());
+            }
+            *self = Self { since: Instant::now(), bytes: 0 };
+        }
+        Ok(frame)
+    }
 }
 
 /// A large frame is a piece of its own when nothing waits before it; others are gathered.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use axum::{Router, http};
@@ -17,10 +17,13 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::caller::Caller;
+use super::cors::{self, Origin};
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, cache, data, images, members, metadefs, schemas, stores, tags};
+use super::{
+    Api, actions, bridge, cache, data, head, images, members, metadefs, schemas, stores, tags,
+};
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
 
@@ -56,16 +59,25 @@ impl Dispatcher {
 
     /// Answers one request, errors included.
     pub(super) async fn answer(&self, request: Request<Body>) -> Response {
-        let (method, begun) = (method_name(request.method()), Instant::now());
-        let response = self.respond(request).await;
-        metrics::request_answered(method, response.status().as_u16(), begun.elapsed());
+        let (name, begun) = (method_name(request.method()), Instant::now());
+        let method = request.method().clone();
+        let origin = Origin::of(&method, request.headers());
+        let mut response = match head::check(request.uri(), request.headers()) {
+            Ok(()) => self.respond(request).await,
+            Err(status) => {
+                let asked = Asked::new(&method, request.headers());
+                bridge::drain(request.into_body());
+                fault::page(Fault::head(status), &asked)
+            }
+        };
+        self.api.settings.cors.apply(&origin, &method, &mut response);
+        metrics::request_answered(name, response.status().as_u16(), begun.elapsed());
         response
     }
 
     async fn respond(&self, mut request: Request<Body>) -> Response {
         if request.method() == Method::OPTIONS {
-            // CORS preflight and HAProxy's bare check: nobody is asked for a token.
-            return StatusCode::OK.into_response();
+            return cors::options();
         }
         match versions::negotiate(request.uri().path(), request.headers(), &self.api.versions) {
             Destination::Versions(status) => {

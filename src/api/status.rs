@@ -78,6 +78,11 @@ impl Fault {
         Self::detailed(StatusCode::REQUEST_TIMEOUT, "")
     }
 
+    /// The head of the request is refused for its size.
+    pub(super) fn head(status: StatusCode) -> Self {
+        Self::detailed(status, "")
+    }
+
     pub(super) fn range(detail: impl Into<String>) -> Self {
         Self::detailed(StatusCode::RANGE_NOT_SATISFIABLE, detail)
     }

@@ -1,12 +1,11 @@
 //! Versions of the API: which one a request means, and the list of them.
 
 use axum::body::Body;
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Api, Settings, wire};
+use super::{Api, Settings, address, wire};
 
 /// The versions that are served, which depends on the features.
 pub(super) struct Versions {
@@ -79,7 +78,7 @@ pub(super) fn negotiate(path: &str, headers: &HeaderMap, versions: &Versions) ->
 
 /// The list of versions.
 pub(super) fn list(status: StatusCode, request: &Request<Body>, api: &Api) -> Response {
-    let href = format!("{}/v2/", base_url(request, &api.settings));
+    let href = format!("{}/v2/", address::url_of(request.headers(), &api.settings));
     let version = |id: &&str| {
         let status = if *id == api.versions.current { "CURRENT" } else { "SUPPORTED" };
         let links = json!([{"rel": "self", "href": href}]);
@@ -93,7 +92,7 @@ pub(super) fn list(status: StatusCode, request: &Request<Body>, api: &Api) -> Re
 
 /// `/v2` is `/v2/`, where there is nothing either.
 pub(super) fn redirect(request: &Request<Body>, settings: &Settings) -> Response {
-    let location = format!("{}/v2/", base_url(request, settings));
+    let location = format!("{}/v2/", address::url_of(request.headers(), settings));
     let headers = [
         (header::LOCATION, location),
         (header::CONTENT_TYPE, "text/plain; charset=utf8".to_string()),
@@ -115,27 +114,6 @@ pub(super) async fn health(api: &Api) -> Response {
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
     };
     (status, [(header::CONTENT_TYPE, kind)], words).into_response()
-}
-
-/// The URL under which the client sees this server, without a slash at the end.
-pub(super) fn base_url<T>(request: &Request<T>, settings: &Settings) -> String {
-    url_of(request.headers(), settings)
-}
-
-/// The same, from the headers.  `Host` and `X-Forwarded-Proto` come from outside, and what they say
-/// goes back to the one who said it; anything but a plain host and port is not repeated.
-pub(super) fn url_of(headers: &HeaderMap, settings: &Settings) -> String {
-    if let Some(endpoint) = &settings.public_endpoint {
-        return endpoint.trim_end_matches('/').to_string();
-    }
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let scheme = match text("x-forwarded-proto") {
-        Some("https") => "https",
-        _ => "http",
-    };
-    let plain = |host: &&str| host.parse::<Authority>().is_ok() && !host.contains('@');
-    let host = text("host").filter(plain).unwrap_or("localhost");
-    format!("{scheme}://{host}")
 }
 
 #[cfg(test)]
@@ -178,16 +156,5 @@ mod tests {
             assert_eq!(go(path, None), Destination::Versions(StatusCode::MULTIPLE_CHOICES));
         }
         assert_eq!(go("/versions/", None), Destination::Versions(StatusCode::OK));
-    }
-
-    #[test]
-    fn a_strange_host_is_not_repeated() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("images.example:9292"));
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let settings = Settings::default();
-        assert_eq!(url_of(&headers, &settings), "https://images.example:9292");
-        headers.insert(header::HOST, HeaderValue::from_static("a\"><script>"));
-        assert_eq!(url_of(&headers, &settings), "https://localhost");
     }
 }
