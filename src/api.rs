@@ -8,7 +8,7 @@
 //!  serve → tls, connection, head   listening, deadlines, an orderly end
 //!    └─ router → caller, cors    which resource, on whose behalf; request ids
 //!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
-//!         │  members   stores   metadefs   cache
+//!         │  members   stores   metadefs   cache   v1
 //!         └─ status, fault       errors, in three looks;   wire: JSON in and out
 //!              bridge            the one crossing from async to the blocking core
 //! ```
@@ -40,6 +40,7 @@ mod status;
 mod stores;
 mod tags;
 mod tls;
+mod v1;
 mod versions;
 mod wire;
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub behind_proxy: bool,
     /// Which pages of other sites may use the API.
     pub cors: Cors,
+    /// Whether the old API is served, too (Glance: `enable_v1_api`).
+    pub v1: bool,
     /// TLS, where it is spoken.
     pub tls: Option<Arc<Tls>>,
     /// While this file exists, `/healthcheck` answers 503 (oslo.middleware:
@@ -95,6 +98,7 @@ impl Default for Settings {
             public_endpoint: None,
             behind_proxy: false,
             cors: Cors::default(),
+            v1: false,
             tls: None,
             disable_by_file: None,
             max_connections: 4096,
@@ -131,7 +135,8 @@ impl Api {
         let bridge = Arc::new(bridge::Bridge::new(&settings, Arc::clone(&images)));
         let schemas = schemas::Schemas::new(images.options());
         let several_stores = !images.options().enabled_backends.is_empty();
-        let versions = versions::Versions::with(images.caching().is_some(), several_stores);
+        let versions =
+            versions::Versions::with(images.caching().is_some(), several_stores, settings.v1);
         Self { images, metadefs, identity, settings, bridge, schemas, versions }
     }
 }

@@ -299,6 +299,7 @@ impl Server {
             behind_proxy: config.http.behind_proxy,
             cors: config.http.cors.clone(),
             tls: self.tls.clone(),
+            v1: config.http.v1,
             disable_by_file: config.disable_by_file.clone(),
             shutdown_grace: UPLOADS_DEADLINE,
             max_uploads: config.max_uploads,

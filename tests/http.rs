@@ -25,6 +25,8 @@ mod proxies;
 mod quota;
 #[path = "http/tls.rs"]
 mod tls;
+#[path = "http/v1.rs"]
+mod v1;
 
 struct Server {
     /// Outlives the server.

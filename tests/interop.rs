@@ -21,6 +21,8 @@ mod harness;
 mod http;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
+#[path = "interop/old_client.rs"]
+mod old_client;
 #[path = "interop/shared_catalog.rs"]
 mod shared_catalog;
 

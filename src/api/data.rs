@@ -17,9 +17,11 @@ use super::patch::media_type;
 use super::router::{NoBody, PathId, Shared, content_length, resource};
 use super::status::Fault;
 use super::{download, range, wire};
-use crate::catalog::model::Image;
+use crate::catalog::model::{Image, ImageId};
+use crate::identity::RequestContext;
 use crate::images::OpenImage;
 use crate::images::upload::UploadOptions;
+use crate::store::ImageReader;
 
 /// What a piece of an upload should have at least: small enough to be soon, large enough that
 /// handing it over costs nothing.
@@ -46,16 +48,8 @@ async fn upload(
             return Err(fault);
         }
     };
-    let begun = match id.image() {
-        Ok(id) => {
-            let images = Arc::clone(&api.images);
-            api.bridge.upload(move || images.begin_upload(&ctx, id, &options)).await
-        }
-        Err(fault) => Err(fault),
-    };
-    // Nothing of the body was asked for yet: a client that waits for "100 Continue" sends none.
-    let stored = match begun {
-        Ok(pipe) => pour(&mut body, pipe, api.settings.idle_timeout).await,
+    let stored = match id.image() {
+        Ok(id) => store(&api, ctx, id, options, &mut body).await,
         Err(fault) => Err(fault),
     };
     match stored {
@@ -67,6 +61,20 @@ async fn upload(
             Err(fault)
         }
     }
+}
+
+/// Stores a body as the data of an image.
+pub(super) async fn store(
+    api: &Shared,
+    ctx: RequestContext,
+    id: ImageId,
+    options: UploadOptions,
+    body: &mut Body,
+) -> Result<Image, Fault> {
+    let images = Arc::clone(&api.images);
+    // Nothing of the body is asked for yet: a client that waits for "100 Continue" sends none.
+    let pipe = api.bridge.upload(move || images.begin_upload(&ctx, id, &options)).await?;
+    pour(body, pipe, api.settings.idle_timeout).await
 }
 
 fn upload_options(headers: &HeaderMap, several_stores: bool) -> Result<UploadOptions, Fault> {
@@ -171,8 +179,18 @@ async fn send(
     let Some(reader) = reader else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    deliver(&api, &image, reader, &headers)
+}
+
+/// The data of an image, or the part of it that was asked for.
+pub(super) fn deliver(
+    api: &Shared,
+    image: &Image,
+    reader: Arc<dyn ImageReader>,
+    headers: &HeaderMap,
+) -> Result<Response, Fault> {
     let size = reader.size();
-    let asked = range::requested(&headers, size)?;
+    let asked = range::requested(headers, size)?;
     let bytes = asked.clone().unwrap_or(0..size);
     let length = bytes.end - bytes.start;
     let last = bytes.end.saturating_sub(1);
@@ -188,7 +206,8 @@ async fn send(
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     fields.insert(header::CONTENT_LENGTH, length.into());
     // Glance: the checksum as it stands in the record, of the whole image even for a part.
-    for (name, value) in [("content-md5", image.checksum), ("content-range", content_range)] {
+    for (name, value) in [("content-md5", image.checksum.clone()), ("content-range", content_range)]
+    {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             fields.insert(name, value);
         }

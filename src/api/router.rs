@@ -22,7 +22,7 @@ use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
 use super::{
-    Api, actions, bridge, cache, data, head, images, members, metadefs, schemas, stores, tags,
+    Api, actions, bridge, cache, data, head, images, members, metadefs, schemas, stores, tags, v1,
 };
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
@@ -53,7 +53,11 @@ impl Dispatcher {
             .merge(cache::routes())
             .merge(schemas::routes())
             .merge(metadefs::routes());
-        let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
+        let mut router = Router::new().nest("/v2", v2);
+        if api.settings.v1 {
+            router = router.nest("/v1", v1::routes());
+        }
+        let router = router.fallback(no_resource).with_state(api.clone());
         Self { api, resources: TowerToHyperService::new(router) }
     }
 
@@ -84,7 +88,7 @@ impl Dispatcher {
                 return versions::list(status, &request, &self.api);
             }
             Destination::Health => return versions::health(&self.api).await,
-            Destination::V2(path) => *request.uri_mut() = with_path(request.uri(), &path),
+            Destination::Resource(path) => *request.uri_mut() = with_path(request.uri(), &path),
         }
         let asked = Asked::new(request.method(), request.headers());
         let context = match self.api.identity.of(request.headers()).await {

@@ -48,6 +48,10 @@ impl Fault {
         Self::explained(StatusCode::BAD_REQUEST, explanation)
     }
 
+    pub(super) fn forbidden(explanation: impl Into<String>) -> Self {
+        Self::explained(StatusCode::FORBIDDEN, explanation)
+    }
+
     pub(super) fn not_found(explanation: impl Into<String>) -> Self {
         Self::explained(StatusCode::NOT_FOUND, explanation)
     }

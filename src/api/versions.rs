@@ -11,11 +11,13 @@ use super::{Api, Settings, address, wire};
 pub(super) struct Versions {
     minors: Vec<&'static str>,
     current: &'static str,
+    /// Whether there is the old API, too.
+    v1: bool,
 }
 
 impl Versions {
     /// Glance: the same versions for `image_cache_dir` and `enabled_backends`, in the same order.
-    pub(super) fn with(cache: bool, several_stores: bool) -> Self {
+    pub(super) fn with(cache: bool, several_stores: bool, v1: bool) -> Self {
         let newest: &[_] =
             if cache { &["2.18", "2.17", "2.16", "2.15", "2.14"] } else { &["2.15"] };
         let stores: &[_] =
@@ -25,15 +27,17 @@ impl Versions {
         Self {
             minors: [newest, stores, current, always].concat(),
             current: if cache { "2.18" } else { "2.17" },
+            v1,
         }
     }
 
-    fn has(&self, version: &str) -> bool {
-        match version.strip_prefix('v') {
-            Some("2") => true,
-            Some(minor) => self.minors.contains(&minor),
-            None => false,
+    /// Where a version's resources are.
+    fn root_of(&self, version: &str) -> Option<&'static str> {
+        let number = version.strip_prefix('v')?;
+        if number == "2" || self.minors.contains(&number) {
+            return Some("/v2");
         }
+        (self.v1 && ["1", "1.0", "1.1"].contains(&number)).then_some("/v1")
     }
 }
 
@@ -47,8 +51,8 @@ pub(super) enum Destination {
     Versions(StatusCode),
     /// "Are you there?"
     Health,
-    /// The API, under this path that begins with `/v2`.
-    V2(String),
+    /// A resource, under this path that begins with `/v2` or `/v1`.
+    Resource(String),
 }
 
 /// Finds the version in the `Accept` header or the path.
@@ -69,22 +73,23 @@ pub(super) fn negotiate(path: &str, headers: &HeaderMap, versions: &Versions) ->
         Some(version) => (version, path),
         None => (first, rest),
     };
-    if versions.has(version) {
-        Destination::V2(format!("/v2{rest}"))
-    } else {
-        Destination::Versions(StatusCode::MULTIPLE_CHOICES)
+    match versions.root_of(version) {
+        Some(root) => Destination::Resource(format!("{root}{rest}")),
+        None => Destination::Versions(StatusCode::MULTIPLE_CHOICES),
     }
 }
 
 /// The list of versions.
 pub(super) fn list(status: StatusCode, request: &Request<Body>, api: &Api) -> Response {
-    let href = format!("{}/v2/", address::url_of(request.headers(), &api.settings));
-    let version = |id: &&str| {
+    let url = address::url_of(request.headers(), &api.settings);
+    let version = |(id, root): (&&str, &str)| {
         let status = if *id == api.versions.current { "CURRENT" } else { "SUPPORTED" };
-        let links = json!([{"rel": "self", "href": href}]);
+        let links = json!([{"rel": "self", "href": format!("{url}{root}/")}]);
         json!({"id": format!("v{id}"), "status": status, "links": links})
     };
-    let versions: Value = api.versions.minors.iter().map(version).collect();
+    let old: &[&str] = if api.versions.v1 { &["1.1", "1.0"] } else { &[] };
+    let all = api.versions.minors.iter().map(|id| (id, "/v2"));
+    let versions: Value = all.chain(old.iter().map(|id| (id, "/v1"))).map(version).collect();
     let mut response = wire::json(&json!({"versions": versions}));
     *response.status_mut() = status;
     response
@@ -125,15 +130,19 @@ mod tests {
         if let Some(accept) = accept {
             headers.insert(header::ACCEPT, accept.parse().unwrap());
         }
-        negotiate(path, &headers, &Versions::with(false, false))
+        negotiate(path, &headers, &Versions::with(false, false, false))
     }
 
     #[test]
     fn versions_follow_features() {
-        let few = Versions::with(false, false);
+        let few = Versions::with(false, false, false);
         assert_eq!(few.minors[..3], ["2.15", "2.9", "2.17"]);
-        assert!(few.has("v2.17") && !few.has("v2.14") && !few.has("v2.8") && !few.has("v2.18"));
-        let all = Versions::with(true, true);
+        assert_eq!(few.root_of("v2.17"), Some("/v2"));
+        for unknown in ["v2.14", "v2.8", "v2.18", "v1", "2", "v"] {
+            assert_eq!(few.root_of(unknown), None, "{unknown}");
+        }
+        let all = Versions::with(true, true, true);
+        assert_eq!(all.root_of("v1.1"), Some("/v1"));
         assert_eq!(all.minors.len(), 19);
         assert!(all.minors.is_sorted_by_key(|minor| {
             std::cmp::Reverse(minor.strip_prefix("2.").and_then(|minor| minor.parse::<u32>().ok()))
@@ -142,12 +151,12 @@ mod tests {
 
     #[test]
     fn every_known_version_is_the_same_api() {
-        let images = Destination::V2("/v2/images".to_string());
+        let images = Destination::Resource("/v2/images".to_string());
         for path in ["/v2/images", "/v2.0/images", "/v2.17/images", "//v2/images"] {
             assert_eq!(go(path, None), images, "{path}");
         }
         assert_eq!(go("/images", Some("application/vnd.openstack.images-v2.1")), images);
-        assert_eq!(go("/v2", None), Destination::V2("/v2".to_string()));
+        assert_eq!(go("/v2", None), Destination::Resource("/v2".to_string()));
     }
 
     #[test]

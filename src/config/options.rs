@@ -106,7 +106,7 @@ options! {
     WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
         "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
     CORS_ORIGIN: ["cors"] "allowed_origin", "",
-        "Sites whose pages may use the API, as https://horizon.example.com; * for all; empty: none.";
+        "Sites whose pages may use the API, as scheme://host:port; * for all; empty: none.";
     CORS_CREDENTIALS: ["cors"] "allow_credentials", "true",
         "Let those pages send what identifies the user.";
     CORS_EXPOSE: ["cors"] "expose_headers",

@@ -201,7 +201,7 @@ mod tests {
         let mut image = Image::new(ImageId::random(), Some(ProjectId::new("p")));
         image.size = size;
         image.status = if size.is_some() { Status::Active } else { Status::Saving };
-        let url = |copy| Location::unnamed(&format!("file:///images/{}-{copy}", image.id));
+        let url = |copy| Location::unnamed(format!("file:///images/{}-{copy}", image.id));
         image.locations = (0..copies).map(url).collect();
         image
     }
