@@ -5,10 +5,10 @@
 //! headers, bodies, messages.
 //!
 //! ```text
-//!  serve → connection            listening, deadlines, an orderly end
-//!    └─ router → caller          which resource, on whose behalf; request ids
+//!  serve → tls, connection, head   listening, deadlines, an orderly end
+//!    └─ router → caller, cors    which resource, on whose behalf; request ids
 //!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
-//!         │  members   stores   metadefs   tasks   import   cache
+//!         │  members   stores   metadefs   tasks   import   cache   v1
 //!         └─ status, fault       errors, in three looks;   wire: JSON in and out
 //!              bridge            the one crossing from async to the blocking core
 //! ```
@@ -17,13 +17,16 @@
 //! `router`.
 
 mod actions;
+mod address;
 mod bridge;
 mod cache;
 mod caller;
 mod connection;
+mod cors;
 mod data;
 mod download;
 mod fault;
+mod head;
 mod images;
 mod import;
 mod listing;
@@ -38,6 +41,8 @@ mod status;
 mod stores;
 mod tags;
 mod tasks;
+mod tls;
+mod v1;
 mod versions;
 mod wire;
 
@@ -47,7 +52,9 @@ use std::time::Duration;
 
 pub use caller::{Identity, Resolve, Unauthenticated};
 pub use serve::serve;
+pub use tls::Tls;
 
+use crate::config::http::Cors;
 use crate::images::Images;
 use crate::metadefs::Metadefs;
 
@@ -56,12 +63,22 @@ use crate::metadefs::Metadefs;
 pub struct Settings {
     /// The URL that links show instead of the one the client used.  Glance: `public_endpoint`.
     pub public_endpoint: Option<String>,
+    /// Whether a proxy stands in front whose `Forwarded` and `X-Forwarded-…` are true
+    /// (oslo.middleware: `enable_proxy_headers_parsing`).
+    pub behind_proxy: bool,
+    /// Which pages of other sites may use the API.
+    pub cors: Cors,
+    /// Whether the old API is served, too (Glance: `enable_v1_api`).
+    pub v1: bool,
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<Tls>>,
     /// While this file exists, `/healthcheck` answers 503 (oslo.middleware:
     /// `disable_by_file_path`).
     pub disable_by_file: Option<PathBuf>,
     /// Connections at once; further ones wait to be accepted.
     pub max_connections: usize,
-    /// How long a client may take to send a request's head, and may keep an idle connection.
+    /// How long a client may take to send a request's head, to agree on TLS, and may keep an idle
+    /// connection.
     pub head_timeout: Duration,
     /// How long a client may neither send nor take a byte in the middle of a request.
     pub idle_timeout: Duration,
@@ -81,6 +98,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             public_endpoint: None,
+            behind_proxy: false,
+            cors: Cors::default(),
+            v1: false,
+            tls: None,
             disable_by_file: None,
             max_connections: 4096,
             head_timeout: Duration::from_secs(60),
@@ -116,7 +137,8 @@ impl Api {
         let bridge = Arc::new(bridge::Bridge::new(&settings, Arc::clone(&images)));
         let schemas = schemas::Schemas::new(images.options());
         let several_stores = !images.options().enabled_backends.is_empty();
-        let versions = versions::Versions::with(images.caching().is_some(), several_stores);
+        let versions =
+            versions::Versions::with(images.caching().is_some(), several_stores, settings.v1);
         Self { images, metadefs, identity, settings, bridge, schemas, versions }
     }
 }

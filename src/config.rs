@@ -5,6 +5,7 @@
 //! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
 //! `-o` of the mount is in [`mount_options`].
 
+pub mod http;
 mod import;
 pub mod import_rules;
 mod ineffective;
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use reader::UnusedOption;
+
+use http::Http;
 
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
@@ -151,6 +154,8 @@ pub struct Config {
     pub max_imports: usize,
     /// How long an import may take.  `[glancefs] import_timeout`; default 24 hours.
     pub import_timeout: Duration,
+    /// How HTTP is spoken.
+    pub http: Http,
     /// Bytes that all images of one project may take.  `user_storage_quota`; default no limit.
     pub user_storage_quota: Option<u64>,
     /// `worker_self_reference_url`.
@@ -200,6 +205,7 @@ impl Config {
             image_tag_quota: quota(reader, &options::IMAGE_TAG_QUOTA)?,
             image_member_quota: quota(reader, &options::IMAGE_MEMBER_QUOTA)?,
             image_location_quota: quota(reader, &options::IMAGE_LOCATION_QUOTA)?,
+            http: Http::read(reader)?,
             user_storage_quota: storage_quota(reader)?,
             disk_formats: reader.list(&options::DISK_FORMATS)?,
             container_formats: reader.list(&options::CONTAINER_FORMATS)?,

@@ -77,10 +77,11 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
     let api = served.as_ref().map_or_else(
         || "no API is served".to_string(),
-        |served| format!("the Image API answers at http://{}", served.address),
+        |served| format!("the Image API answers at {}", served.url()),
     );
     println!("glancefs: images are in {}, {api}", mount.mountpoint().display());
-    runtime.block_on(ending.wait(Some(&mount)));
+    let tls = served.as_ref().and_then(|served| served.tls.clone());
+    runtime.block_on(ending.wait(Some(&mount), tls));
     finish(&runtime, served, Some(mount), admin);
     Ok(())
 }
@@ -101,8 +102,8 @@ pub fn serve(config: Config) -> Result<()> {
     let served = server.start(&runtime, &config, &house);
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
-    println!("glancefs: the Image API answers at http://{}", served.address);
-    runtime.block_on(ending.wait(None));
+    println!("glancefs: the Image API answers at {}", served.url());
+    runtime.block_on(ending.wait(None, served.tls.clone()));
     finish(&runtime, Some(served), None, admin);
     Ok(())
 }
@@ -274,11 +275,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<api::Tls>>,
 }
 
 /// The API, answering.
 struct Served {
     address: SocketAddr,
+    tls: Option<Arc<api::Tls>>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<Result<()>>,
 }
@@ -286,6 +289,7 @@ struct Served {
 impl Server {
     fn bind(runtime: &tokio::runtime::Runtime, config: &Config) -> Result<Option<Self>> {
         let Some(wanted) = config.listen else { return Ok(None) };
+        let tls = config.http.tls.clone().map(api::Tls::load).transpose()?;
         let bound = runtime.block_on(TcpListener::bind(wanted));
         let listener = bound.map_err(|error| match error.kind() {
             std::io::ErrorKind::AddrInUse => Error::Config(format!(
@@ -297,7 +301,7 @@ impl Server {
             _ => Error::io("listen at", wanted)(error),
         })?;
         let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
-        Ok(Some(Self { listener, address }))
+        Ok(Some(Self { listener, address, tls }))
     }
 
     fn start(self, runtime: &tokio::runtime::Runtime, config: &Config, house: &House) -> Served {
@@ -305,6 +309,10 @@ impl Server {
         let identity = api::Identity::Fixed(config.identity());
         let settings = api::Settings {
             public_endpoint: config.public_endpoint.clone(),
+            behind_proxy: config.http.behind_proxy,
+            cors: config.http.cors.clone(),
+            tls: self.tls.clone(),
+            v1: config.http.v1,
             disable_by_file: config.disable_by_file.clone(),
             shutdown_grace: UPLOADS_DEADLINE,
             max_uploads: config.max_uploads,
@@ -318,7 +326,15 @@ impl Server {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
         let task = runtime.spawn(api::serve(self.listener, face, shutdown));
-        Served { address: self.address, stop, task }
+        Served { address: self.address, tls: self.tls, stop, task }
+    }
+}
+
+impl Served {
+    /// Where clients find it.
+    fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 }
 
@@ -326,6 +342,8 @@ impl Server {
 struct Ending {
     interrupt: Signal,
     terminate: Signal,
+    /// Certificates are to be read again; without TLS, the end.
+    hang_up: Signal,
     /// A file size limit (`ulimit -f`) is an error of the write that meets it, not our end.
     _size_limit: Signal,
 }
@@ -338,17 +356,22 @@ impl Ending {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
             _size_limit: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 
     /// Waits for SIGINT or SIGTERM, or for the mount to be unmounted by somebody else.
-    async fn wait(mut self, mount: Option<&Mount>) {
+    async fn wait(mut self, mount: Option<&Mount>, tls: Option<Arc<api::Tls>>) {
         let mut look = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => match &tls {
+                    Some(tls) => reload(Arc::clone(tls)).await,
+                    None => return,
+                },
                 _ = look.tick() => {
                     if mount.is_some_and(Mount::is_gone) {
                         info!("the mount was unmounted");
@@ -357,6 +380,15 @@ impl Ending {
                 }
             }
         }
+    }
+}
+
+/// Reads the certificates again, and says what came of it.
+async fn reload(tls: Arc<api::Tls>) {
+    match tokio::task::spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(())) => info!("certificates were read again"),
+        Ok(Err(error)) => warn!(%error, "certificates stay as they were"),
+        Err(error) => warn!(%error, "certificates stay as they were"),
     }
 }
 

@@ -17,8 +17,16 @@ use tokio::sync::oneshot;
 mod cache;
 #[path = "harness/core.rs"]
 mod core;
+#[path = "http/limits.rs"]
+mod limits;
+#[path = "http/proxies.rs"]
+mod proxies;
 #[path = "http/quota.rs"]
 mod quota;
+#[path = "http/tls.rs"]
+mod tls;
+#[path = "http/v1.rs"]
+mod v1;
 
 struct Server {
     /// Outlives the server.

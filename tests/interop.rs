@@ -25,6 +25,8 @@ mod http;
 mod imports;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
+#[path = "interop/old_client.rs"]
+mod old_client;
 #[path = "interop/shared_catalog.rs"]
 mod shared_catalog;
 

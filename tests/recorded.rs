@@ -160,7 +160,9 @@ fn start() -> SocketAddr {
     let images = imports::images(directory.path(), options);
     metadefs::load(directory.path());
     let metadefs = core::metadefs(directory.path());
-    let api = Arc::new(Api::new(images, metadefs, identity, Settings::default()));
+    // The recorded server had a proxy before it, and believed it.
+    let settings = Settings { behind_proxy: true, ..Settings::default() };
+    let api = Arc::new(Api::new(images, metadefs, identity, settings));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,7 +1,8 @@
 //! A client's connection with a deadline for writing.
 //!
-//! hyper watches over the request's head, and the handlers over its body; nobody watches a client
-//! that does not take its answer.  This does.
+//! hyper watches how long the request's head takes, and the handlers watch over its body; nobody
+//! watches a client that does not take its answer, or how much of a head it sends.  This does, below
+//! TLS where that is spoken.
 
 use std::io;
 use std::pin::Pin;
@@ -12,9 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A TCP connection whose writes fail when the client takes nothing for too long.
+use super::head::HeadBudget;
+
+/// A TCP connection whose writes fail when the client takes nothing for too long, and whose reads fail
+/// when the client sends too much before it says what it wants.
 pub(super) struct Connection {
     stream: TcpStream,
+    head: HeadBudget,
     idle: Duration,
     /// Runs while a write waits.
     deadline: Pin<Box<Sleep>>,
@@ -22,8 +27,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, idle: Duration) -> Self {
-        Self { stream, idle, deadline: Box::pin(tokio::time::sleep(idle)), waiting: false }
+    pub(super) fn new(stream: TcpStream, head: HeadBudget, idle: Duration) -> Self {
+        Self { stream, head, idle, deadline: Box::pin(tokio::time::sleep(idle)), waiting: false }
     }
 
     /// Passes a write's outcome on, or ends its waiting.
@@ -51,7 +56,19 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let Some(room) = self.head.room() else {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        };
+        if room == 0 {
+            let endless = io::Error::new(io::ErrorKind::InvalidData, "a head without an end");
+            return Poll::Ready(Err(endless));
+        }
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room.min(buffer.remaining())));
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.head.note(read);
+        Poll::Ready(Ok(()))
     }
 }
 

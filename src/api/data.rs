@@ -1,7 +1,7 @@
 //! `/v2/images/{id}/file`: bytes in and out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -17,9 +17,11 @@ use super::patch::media_type;
 use super::router::{NoBody, PathId, Shared, content_length, resource};
 use super::status::Fault;
 use super::{download, range, wire};
-use crate::catalog::model::Image;
+use crate::catalog::model::{Image, ImageId};
+use crate::identity::RequestContext;
 use crate::images::OpenImage;
 use crate::images::upload::{Incoming, UploadOptions};
+use crate::store::ImageReader;
 
 /// What a piece of an upload should have at least: small enough to be soon, large enough that
 /// handing it over costs nothing.
@@ -57,13 +59,7 @@ pub(super) async fn receive<U: Incoming>(
     mut body: Body,
     begin: impl FnOnce() -> crate::error::Result<U> + Send + 'static,
 ) -> Result<Response, Fault> {
-    let begun = api.bridge.upload(begin).await;
-    // Nothing of the body was asked for yet: a client that waits for "100 Continue" sends none.
-    let stored = match begun {
-        Ok(pipe) => pour(&mut body, pipe, api.settings.idle_timeout).await,
-        Err(fault) => Err(fault),
-    };
-    match stored {
+    match take_in(api, &mut body, begin).await {
         Ok(_) => Ok(wire::no_content()),
         Err(fault) => {
             if fault.status != StatusCode::REQUEST_TIMEOUT {
@@ -72,6 +68,28 @@ pub(super) async fn receive<U: Incoming>(
             Err(fault)
         }
     }
+}
+
+/// Stores a body as the data of an image.
+pub(super) async fn store(
+    api: &Shared,
+    ctx: RequestContext,
+    id: ImageId,
+    options: UploadOptions,
+    body: &mut Body,
+) -> Result<Image, Fault> {
+    let images = Arc::clone(&api.images);
+    take_in(api, body, move || images.begin_upload(&ctx, id, &options)).await
+}
+
+async fn take_in<U: Incoming>(
+    api: &Shared,
+    body: &mut Body,
+    begin: impl FnOnce() -> crate::error::Result<U> + Send + 'static,
+) -> Result<Image, Fault> {
+    // Nothing of the body is asked for yet: a client that waits for "100 Continue" sends none.
+    let pipe = api.bridge.upload(begin).await?;
+    pour(body, pipe, api.settings.idle_timeout).await
 }
 
 /// What the headers say of the data that comes.
@@ -100,12 +118,18 @@ pub(super) fn upload_options(
     Ok(UploadOptions { size, store })
 }
 
+/// What has to come of an upload in the time that it may pause.  Who sends less does not upload: it
+/// holds a place.
+const LEAST: usize = 1 << 10;
+
 /// Sends the body down the pipe.  If the client breaks off or falls asleep, so does the upload: the
 /// image is queued again before the client hears of it.
 async fn pour(body: &mut Body, mut pipe: UploadPipe, idle: Duration) -> Result<Image, Fault> {
     let mut gathered = BytesMut::new();
+    let mut pace = Pace { since: Instant::now(), bytes: 0 };
     loop {
-        let frame = match wire::next_frame(body, idle).await {
+        let frame = wire::next_frame(body, idle).await;
+        let frame = match frame.and_then(|frame| pace.check(frame, idle)) {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(fault) => {
@@ -127,6 +151,26 @@ async fn pour(body: &mut Body, mut pipe: UploadPipe, idle: Duration) -> Result<I
         return pipe.outcome().await;
     }
     pipe.finish().await
+}
+
+/// How much came lately.
+struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    /// Counts a frame.
+    fn check(&mut self, frame: Option<Bytes>, idle: Duration) -> Result<Option<Bytes>, Fault> {
+        self.bytes += frame.as_ref().map_or(0, Bytes::len);
+        if self.since.elapsed() > idle {
+            if frame.is_some() && self.bytes < LEAST {
+                return Err(Fault::timed_out());
+            }
+            *self = Self { since: Instant::now(), bytes: 0 };
+        }
+        Ok(frame)
+    }
 }
 
 /// A large frame is a piece of its own when nothing waits before it; others are gathered.
@@ -154,8 +198,18 @@ async fn send(
     let Some(reader) = reader else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    deliver(&api, &image, reader, &headers)
+}
+
+/// The data of an image, or the part of it that was asked for.
+pub(super) fn deliver(
+    api: &Shared,
+    image: &Image,
+    reader: Arc<dyn ImageReader>,
+    headers: &HeaderMap,
+) -> Result<Response, Fault> {
     let size = reader.size();
-    let asked = range::requested(&headers, size)?;
+    let asked = range::requested(headers, size)?;
     let bytes = asked.clone().unwrap_or(0..size);
     let length = bytes.end - bytes.start;
     let last = bytes.end.saturating_sub(1);
@@ -171,7 +225,8 @@ async fn send(
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     fields.insert(header::CONTENT_LENGTH, length.into());
     // Glance: the checksum as it stands in the record, of the whole image even for a part.
-    for (name, value) in [("content-md5", image.checksum), ("content-range", content_range)] {
+    for (name, value) in [("content-md5", image.checksum.clone()), ("content-range", content_range)]
+    {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             fields.insert(name, value);
         }

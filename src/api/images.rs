@@ -15,7 +15,7 @@ use super::listing::Listing;
 use super::router::{NoBody, PathId, Shared, resource};
 use super::status::Fault;
 use super::wire::{self, View};
-use super::{patch, versions};
+use super::{address, patch};
 use crate::catalog::model::Image;
 use crate::error::Error;
 use crate::images::fields;
@@ -52,7 +52,7 @@ async fn create(
 fn created(api: &Shared, headers: &HeaderMap, image: &Image, admin: bool) -> Response {
     let options = api.images.options();
     let view = View { image, options, admin };
-    let location = format!("{}{}", versions::url_of(headers, &api.settings), view.href());
+    let location = format!("{}{}", address::url_of(headers, &api.settings), view.href());
     let store_ids: Vec<_> = options.enabled_backends.iter().map(|store| &*store.name).collect();
     let mut response = wire::json(&view);
     *response.status_mut() = StatusCode::CREATED;

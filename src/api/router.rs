@@ -9,7 +9,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use axum::{Router, http};
@@ -17,11 +17,13 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::caller::Caller;
+use super::cors::{self, Origin};
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
 use super::{
-    Api, actions, cache, data, images, import, members, metadefs, schemas, stores, tags, tasks,
+    Api, actions, bridge, cache, data, head, images, import, members, metadefs, schemas, stores,
+    tags, tasks, v1,
 };
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
@@ -54,29 +56,42 @@ impl Dispatcher {
             .merge(tasks::routes())
             .merge(import::routes())
             .merge(metadefs::routes());
-        let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
+        let mut router = Router::new().nest("/v2", v2);
+        if api.settings.v1 {
+            router = router.nest("/v1", v1::routes());
+        }
+        let router = router.fallback(no_resource).with_state(api.clone());
         Self { api, resources: TowerToHyperService::new(router) }
     }
 
     /// Answers one request, errors included.
     pub(super) async fn answer(&self, request: Request<Body>) -> Response {
-        let (method, begun) = (method_name(request.method()), Instant::now());
-        let response = self.respond(request).await;
-        metrics::request_answered(method, response.status().as_u16(), begun.elapsed());
+        let (name, begun) = (method_name(request.method()), Instant::now());
+        let method = request.method().clone();
+        let origin = Origin::of(&method, request.headers());
+        let mut response = match head::check(request.uri(), request.headers()) {
+            Ok(()) => self.respond(request).await,
+            Err(status) => {
+                let asked = Asked::new(&method, request.headers());
+                bridge::drain(request.into_body());
+                fault::page(Fault::head(status), &asked)
+            }
+        };
+        self.api.settings.cors.apply(&origin, &method, &mut response);
+        metrics::request_answered(name, response.status().as_u16(), begun.elapsed());
         response
     }
 
     async fn respond(&self, mut request: Request<Body>) -> Response {
         if request.method() == Method::OPTIONS {
-            // CORS preflight and HAProxy's bare check: nobody is asked for a token.
-            return StatusCode::OK.into_response();
+            return cors::options();
         }
         match versions::negotiate(request.uri().path(), request.headers(), &self.api.versions) {
             Destination::Versions(status) => {
                 return versions::list(status, &request, &self.api);
             }
             Destination::Health => return versions::health(&self.api).await,
-            Destination::V2(path) => *request.uri_mut() = with_path(request.uri(), &path),
+            Destination::Resource(path) => *request.uri_mut() = with_path(request.uri(), &path),
         }
         let asked = Asked::new(request.method(), request.headers());
         let mut context = match self.api.identity.of(request.headers()).await {

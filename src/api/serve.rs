@@ -12,11 +12,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::connection::Connection;
+use super::head::{CountedBody, HeadBudget};
 use super::router::Dispatcher;
 use super::{Api, Settings};
 use crate::error::Result;
@@ -89,13 +91,39 @@ async fn connect(
     stream: TcpStream,
     dispatcher: Dispatcher,
     settings: Settings,
+    stopped: watch::Receiver<bool>,
+) {
+    let budget = HeadBudget::default();
+    let stream = Connection::new(stream, budget.clone(), settings.idle_timeout);
+    let Some(tls) = &settings.tls else {
+        return speak(stream, budget, dispatcher, &settings, stopped).await;
+    };
+    match tokio::time::timeout(settings.head_timeout, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => speak(stream, budget, dispatcher, &settings, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS is not agreed upon"),
+        Err(_) => tracing::debug!("TLS is not agreed upon in time"),
+    }
+}
+
+/// Answers one client's requests, one after the other.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    budget: HeadBudget,
+    dispatcher: Dispatcher,
+    settings: &Settings,
     mut stopped: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let dispatcher = dispatcher.clone();
-        async move { Ok::<_, Infallible>(dispatcher.answer(request.map(Body::new)).await) }
+        let (dispatcher, in_progress) = (dispatcher.clone(), budget.request());
+        let counted = budget.request();
+        let request = request.map(|body| Body::new(CountedBody { body, _request: counted }));
+        async move {
+            let answer = dispatcher.answer(request).await;
+            drop(in_progress);
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let io = TokioIo::new(Connection::new(stream, settings.idle_timeout));
+    let io = TokioIo::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.head_timeout)

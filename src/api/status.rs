@@ -50,6 +50,10 @@ impl Fault {
         Self::explained(StatusCode::BAD_REQUEST, explanation)
     }
 
+    pub(super) fn forbidden(explanation: impl Into<String>) -> Self {
+        Self::explained(StatusCode::FORBIDDEN, explanation)
+    }
+
     pub(super) fn not_found(explanation: impl Into<String>) -> Self {
         Self::explained(StatusCode::NOT_FOUND, explanation)
     }
@@ -84,6 +88,11 @@ impl Fault {
 
     pub(super) fn timed_out() -> Self {
         Self::detailed(StatusCode::REQUEST_TIMEOUT, "")
+    }
+
+    /// The head of the request is refused for its size.
+    pub(super) fn head(status: StatusCode) -> Self {
+        Self::detailed(status, "")
     }
 
     pub(super) fn range(detail: impl Into<String>) -> Self {

@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::listing::{Parameters, encode, limit, sort_direction};
 use super::router::{NoBody, PathId, Shared, resource};
 use super::status::Fault;
-use super::{versions, wire};
+use super::{address, wire};
 use crate::catalog::model::Timestamp;
 use crate::catalog::query::{Direction, Viewer};
 use crate::catalog::tasks::{Task, TaskColumn, TaskKind, TaskQuery, TaskStatus};
@@ -81,7 +81,7 @@ async fn create(
     let task = api.bridge.call(move || images.create_task(&ctx, kind, input)).await?;
     let mut response = wire::json(&whole(&task));
     *response.status_mut() = StatusCode::CREATED;
-    let url = format!("{}{}", versions::url_of(&headers, &api.settings), href(&task));
+    let url = format!("{}{}", address::url_of(&headers, &api.settings), href(&task));
     if let Ok(url) = HeaderValue::try_from(url) {
         response.headers_mut().insert(header::LOCATION, url);
     }

@@ -1,22 +1,23 @@
 //! Versions of the API: which one a request means, and the list of them.
 
 use axum::body::Body;
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Api, Settings, wire};
+use super::{Api, Settings, address, wire};
 
 /// The versions that are served, which depends on the features.
 pub(super) struct Versions {
     minors: Vec<&'static str>,
     current: &'static str,
+    /// Whether there is the old API, too.
+    v1: bool,
 }
 
 impl Versions {
     /// Glance: the same versions for `image_cache_dir` and `enabled_backends`, in the same order.
-    pub(super) fn with(cache: bool, several_stores: bool) -> Self {
+    pub(super) fn with(cache: bool, several_stores: bool, v1: bool) -> Self {
         let newest: &[_] =
             if cache { &["2.18", "2.17", "2.16", "2.15", "2.14"] } else { &["2.15"] };
         let stores: &[_] =
@@ -26,15 +27,17 @@ impl Versions {
         Self {
             minors: [newest, stores, current, always].concat(),
             current: if cache { "2.18" } else { "2.17" },
+            v1,
         }
     }
 
-    fn has(&self, version: &str) -> bool {
-        match version.strip_prefix('v') {
-            Some("2") => true,
-            Some(minor) => self.minors.contains(&minor),
-            None => false,
+    /// Where a version's resources are.
+    fn root_of(&self, version: &str) -> Option<&'static str> {
+        let number = version.strip_prefix('v')?;
+        if number == "2" || self.minors.contains(&number) {
+            return Some("/v2");
         }
+        (self.v1 && ["1", "1.0", "1.1"].contains(&number)).then_some("/v1")
     }
 }
 
@@ -48,8 +51,8 @@ pub(super) enum Destination {
     Versions(StatusCode),
     /// "Are you there?"
     Health,
-    /// The API, under this path that begins with `/v2`.
-    V2(String),
+    /// A resource, under this path that begins with `/v2` or `/v1`.
+    Resource(String),
 }
 
 /// Finds the version in the `Accept` header or the path.
@@ -70,22 +73,23 @@ pub(super) fn negotiate(path: &str, headers: &HeaderMap, versions: &Versions) ->
         Some(version) => (version, path),
         None => (first, rest),
     };
-    if versions.has(version) {
-        Destination::V2(format!("/v2{rest}"))
-    } else {
-        Destination::Versions(StatusCode::MULTIPLE_CHOICES)
+    match versions.root_of(version) {
+        Some(root) => Destination::Resource(format!("{root}{rest}")),
+        None => Destination::Versions(StatusCode::MULTIPLE_CHOICES),
     }
 }
 
 /// The list of versions.
 pub(super) fn list(status: StatusCode, request: &Request<Body>, api: &Api) -> Response {
-    let href = format!("{}/v2/", base_url(request, &api.settings));
-    let version = |id: &&str| {
+    let url = address::url_of(request.headers(), &api.settings);
+    let version = |(id, root): (&&str, &str)| {
         let status = if *id == api.versions.current { "CURRENT" } else { "SUPPORTED" };
-        let links = json!([{"rel": "self", "href": href}]);
+        let links = json!([{"rel": "self", "href": format!("{url}{root}/")}]);
         json!({"id": format!("v{id}"), "status": status, "links": links})
     };
-    let versions: Value = api.versions.minors.iter().map(version).collect();
+    let old: &[&str] = if api.versions.v1 { &["1.1", "1.0"] } else { &[] };
+    let all = api.versions.minors.iter().map(|id| (id, "/v2"));
+    let versions: Value = all.chain(old.iter().map(|id| (id, "/v1"))).map(version).collect();
     let mut response = wire::json(&json!({"versions": versions}));
     *response.status_mut() = status;
     response
@@ -93,7 +97,7 @@ pub(super) fn list(status: StatusCode, request: &Request<Body>, api: &Api) -> Re
 
 /// `/v2` is `/v2/`, where there is nothing either.
 pub(super) fn redirect(request: &Request<Body>, settings: &Settings) -> Response {
-    let location = format!("{}/v2/", base_url(request, settings));
+    let location = format!("{}/v2/", address::url_of(request.headers(), settings));
     let headers = [
         (header::LOCATION, location),
         (header::CONTENT_TYPE, "text/plain; charset=utf8".to_string()),
@@ -117,27 +121,6 @@ pub(super) async fn health(api: &Api) -> Response {
     (status, [(header::CONTENT_TYPE, kind)], words).into_response()
 }
 
-/// The URL under which the client sees this server, without a slash at the end.
-pub(super) fn base_url<T>(request: &Request<T>, settings: &Settings) -> String {
-    url_of(request.headers(), settings)
-}
-
-/// The same, from the headers.  `Host` and `X-Forwarded-Proto` come from outside, and what they say
-/// goes back to the one who said it; anything but a plain host and port is not repeated.
-pub(super) fn url_of(headers: &HeaderMap, settings: &Settings) -> String {
-    if let Some(endpoint) = &settings.public_endpoint {
-        return endpoint.trim_end_matches('/').to_string();
-    }
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let scheme = match text("x-forwarded-proto") {
-        Some("https") => "https",
-        _ => "http",
-    };
-    let plain = |host: &&str| host.parse::<Authority>().is_ok() && !host.contains('@');
-    let host = text("host").filter(plain).unwrap_or("localhost");
-    format!("{scheme}://{host}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,15 +130,19 @@ mod tests {
         if let Some(accept) = accept {
             headers.insert(header::ACCEPT, accept.parse().unwrap());
         }
-        negotiate(path, &headers, &Versions::with(false, false))
+        negotiate(path, &headers, &Versions::with(false, false, false))
     }
 
     #[test]
     fn versions_follow_features() {
-        let few = Versions::with(false, false);
+        let few = Versions::with(false, false, false);
         assert_eq!(few.minors[..3], ["2.15", "2.9", "2.17"]);
-        assert!(few.has("v2.17") && !few.has("v2.14") && !few.has("v2.8") && !few.has("v2.18"));
-        let all = Versions::with(true, true);
+        assert_eq!(few.root_of("v2.17"), Some("/v2"));
+        for unknown in ["v2.14", "v2.8", "v2.18", "v1", "2", "v"] {
+            assert_eq!(few.root_of(unknown), None, "{unknown}");
+        }
+        let all = Versions::with(true, true, true);
+        assert_eq!(all.root_of("v1.1"), Some("/v1"));
         assert_eq!(all.minors.len(), 19);
         assert!(all.minors.is_sorted_by_key(|minor| {
             std::cmp::Reverse(minor.strip_prefix("2.").and_then(|minor| minor.parse::<u32>().ok()))
@@ -164,12 +151,12 @@ mod tests {
 
     #[test]
     fn every_known_version_is_the_same_api() {
-        let images = Destination::V2("/v2/images".to_string());
+        let images = Destination::Resource("/v2/images".to_string());
         for path in ["/v2/images", "/v2.0/images", "/v2.17/images", "//v2/images"] {
             assert_eq!(go(path, None), images, "{path}");
         }
         assert_eq!(go("/images", Some("application/vnd.openstack.images-v2.1")), images);
-        assert_eq!(go("/v2", None), Destination::V2("/v2".to_string()));
+        assert_eq!(go("/v2", None), Destination::Resource("/v2".to_string()));
     }
 
     #[test]
@@ -178,16 +165,5 @@ mod tests {
             assert_eq!(go(path, None), Destination::Versions(StatusCode::MULTIPLE_CHOICES));
         }
         assert_eq!(go("/versions/", None), Destination::Versions(StatusCode::OK));
-    }
-
-    #[test]
-    fn a_strange_host_is_not_repeated() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("images.example:9292"));
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        let settings = Settings::default();
-        assert_eq!(url_of(&headers, &settings), "https://images.example:9292");
-        headers.insert(header::HOST, HeaderValue::from_static("a\"><script>"));
-        assert_eq!(url_of(&headers, &settings), "https://localhost");
     }
 }

@@ -10,7 +10,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "barbican",
     "barbican_service_user",
     "cache",
-    "cors",
     "file",
     "glance_download_properties",
     "key_manager",
@@ -23,7 +22,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "oslo_messaging_kafka",
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
-    "oslo_middleware",
     "oslo_middleware_tracing",
     "oslo_policy",
     "oslo_reports",
@@ -46,16 +44,16 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
         "admin_password admin_role admin_tenant_name admin_user \
          allow_additional_image_properties allow_anonymous_access api_paste_config \
          auth_region auth_strategy auth_url backdoor_port backdoor_socket backlog bind_sock \
-         ca_file cert_file cinder_catalog_info cleanup_scrubber cleanup_scrubber_time \
+         cinder_catalog_info cleanup_scrubber cleanup_scrubber_time \
          client_socket_timeout config_dir config_file config_source control_exchange daemon \
          data_api db_enforce_mysql_charset default_log_levels default_publisher_id \
          delayed_delete digest_algorithm disable_process_locking disabled_notifications \
-         do_secure_hash enable_v1_api enable_v1_registry enable_v2_api enable_v2_registry \
+         do_secure_hash enable_v1_registry enable_v2_api enable_v2_registry \
          enable_v3_api eventlet_executor_pool_size \
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
          graceful_shutdown_timeout hash_algorithm http_keepalive http_retries \
          image_cache_driver image_cache_sqlite_db \
-         image_cache_stall_time instance_format instance_uuid_format key_file \
+         image_cache_stall_time instance_format instance_uuid_format \
          location_strategy lock_path log-config log_color log_config log_config_append \
          log_date_format log_dir log_file log_format log_options log_rotate_interval \
          log_rotate_interval_type log_rotation_type logdir logfile \
@@ -151,6 +149,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          filesystem_store_threadpool_threshold filesystem_store_timeout \
          filesystem_thin_provisioning store_description weight",
     ),
+    ("oslo_middleware", "max_request_body_size secure_proxy_ssl_header"),
     ("paste_deploy", "config_file"),
     ("task", "eventlet_executor_pool_size task_executor work_dir"),
 ];

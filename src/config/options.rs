@@ -66,6 +66,14 @@ options! {
         "TCP port of the API.";
     PUBLIC_ENDPOINT: ["DEFAULT"] "public_endpoint", "",
         "Base URL in the API's answers when a proxy stands in front; empty: as the client asked.";
+    CERT_FILE: ["DEFAULT"] "cert_file", "",
+        "Certificate of the API for TLS (PEM), those that vouch for it after it; empty: plain HTTP.";
+    KEY_FILE: ["DEFAULT"] "key_file", "",
+        "Private key of that certificate (PEM).";
+    CA_FILE: ["DEFAULT"] "ca_file", "",
+        "Certificates (PEM) one of which must vouch for every client; empty: clients need none.";
+    ENABLE_V1_API: ["DEFAULT"] "enable_v1_api", "false",
+        "Also answer the old /v1 API, without copy_from and location.";
     SHOW_IMAGE_DIRECT_URL: ["DEFAULT"] "show_image_direct_url", "false",
         "Show where an image's data is stored (direct_url).";
     SHOW_MULTIPLE_LOCATIONS: ["DEFAULT"] "show_multiple_locations", "false",
@@ -101,6 +109,20 @@ options! {
         "Bytes of disk that the copies take, never more.";
     WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
         "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
+    CORS_ORIGIN: ["cors"] "allowed_origin", "",
+        "Sites whose pages may use the API, as scheme://host:port; * for all; empty: none.";
+    CORS_CREDENTIALS: ["cors"] "allow_credentials", "true",
+        "Let those pages send what identifies the user.";
+    CORS_EXPOSE: ["cors"] "expose_headers",
+        "X-Image-Meta-Checksum,X-Auth-Token,X-Subject-Token,X-Service-Token,X-OpenStack-Request-ID",
+        "Headers of answers that those pages may read.";
+    CORS_MAX_AGE: ["cors"] "max_age", "3600",
+        "Seconds for which a browser may remember a permission.";
+    CORS_METHODS: ["cors"] "allow_methods", "GET,PUT,POST,DELETE,PATCH",
+        "Methods that those pages may use.";
+    CORS_HEADERS: ["cors"] "allow_headers",
+        "Content-MD5,X-Image-Meta-Checksum,X-Storage-Token,Accept-Encoding,X-Auth-Token,X-Identity-Status,X-Roles,X-Service-Catalog,X-User-Id,X-Tenant-Id,X-OpenStack-Request-ID",
+        "Headers that those pages may send, beside the usual ones.";
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",
@@ -176,6 +198,8 @@ options! {
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
         "<node_staging_uri>",
         "With enabled_backends: the directory where data waits to be imported.";
+    PROXY_HEADERS: ["oslo_middleware"] "enable_proxy_headers_parsing", "false",
+        "A proxy stands in front: believe its Forwarded, X-Forwarded-Proto, -Host and -Prefix.";
     FLAVOR: ["paste_deploy"] "flavor", "",
         "keystone asks for authentication, which does not exist yet: then only loopback is served.";
     TASK_TIME_TO_LIVE: ["task"] "task_time_to_live" old [("DEFAULT", "task_time_to_live")], "48",

@@ -270,6 +270,24 @@ fn a_storage_quota_may_have_a_unit() {
 }
 
 #[test]
+fn http_is_plain_and_closed_unless_it_is_opened() {
+    let config = load("").unwrap();
+    assert_eq!(config.http.tls, None);
+    assert!(!config.http.behind_proxy && !config.http.v1);
+    assert!(config.http.cors.allowed_origin.is_empty() && config.http.cors.allow_credentials);
+    assert_eq!(config.http.cors.allow_methods, ["GET", "PUT", "POST", "DELETE", "PATCH"]);
+    let text = "[DEFAULT]\ncert_file = /c\nkey_file = /k\n[cors]\nallowed_origin = a,b\n\
+                max_age = 0\n[oslo_middleware]\nenable_proxy_headers_parsing = true\n";
+    let config = load(text).unwrap();
+    assert!(config.http.tls.is_some() && config.http.behind_proxy);
+    assert_eq!(config.http.cors.allowed_origin, ["a", "b"]);
+    for half in ["cert_file = /c", "key_file = /k", "ca_file = /a", "ca_file=/a\nkey_file=/k"] {
+        let error = load(&format!("[DEFAULT]\n{half}\n")).unwrap_err().to_string();
+        assert!(error.contains("go together"), "{error}");
+    }
+}
+
+#[test]
 fn negative_quotas_mean_none() {
     assert_eq!(load("[DEFAULT]\nimage_tag_quota = -1\n").unwrap().image_tag_quota, None);
     assert_eq!(load("[DEFAULT]\nimage_tag_quota = 0\n").unwrap().image_tag_quota, Some(0));

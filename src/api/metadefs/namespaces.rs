@@ -14,7 +14,7 @@ use crate::api::caller::Caller;
 use crate::api::router::{NoBody, Shared, resource};
 use crate::api::schemas::MetadefBody;
 use crate::api::status::Fault;
-use crate::api::{versions, wire};
+use crate::api::{address, wire};
 use crate::catalog::metadefs::Belongings;
 use crate::metadefs::document;
 
@@ -50,7 +50,7 @@ async fn create(
     let (namespace, belongings) =
         call(&api, move |metadefs| metadefs.create(&ctx, fields, belongings)).await?;
     let mut response = created(&shown::namespace(&namespace, &belongings, Detail::AsGiven));
-    let url = versions::url_of(&headers, &api.settings) + &shown::href(&namespace.name);
+    let url = address::url_of(&headers, &api.settings) + &shown::href(&namespace.name);
     // A name that fits into no header has no address in one.
     if let Ok(url) = HeaderValue::try_from(url) {
         response.headers_mut().insert(header::LOCATION, url);

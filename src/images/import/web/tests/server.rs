@@ -52,7 +52,7 @@ fn certificate(pem: &[u8]) -> CertificateDer<'static> {
 
 /// The authority that signed the certificate of [`Server::with_tls`].
 pub(super) fn authority() -> CertificateDer<'static> {
-    certificate(include_bytes!("../../../../../tests/data/tls/authority.pem"))
+    certificate(include_bytes!("../../../../../tests/data/tls-download/authority.pem"))
 }
 
 impl Server {
@@ -102,8 +102,8 @@ impl Server {
         address: &str,
         reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        let chain = vec![certificate(include_bytes!("../../../../../tests/data/tls/server.pem"))];
-        let key = include_bytes!("../../../../../tests/data/tls/server.key");
+        let chain = vec![certificate(include_bytes!("../../../../../tests/data/tls-download/server.pem"))];
+        let key = include_bytes!("../../../../../tests/data/tls-download/server.key");
         let key = PrivateKeyDer::from_pem_slice(key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
