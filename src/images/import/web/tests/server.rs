@@ -102,7 +102,8 @@ impl Server {
         address: &str,
         reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        let chain = vec![certificate(include_bytes!("../../../../../tests/data/tls-download/server.pem"))];
+        let chain =
+            vec![certificate(include_bytes!("../../../../../tests/data/tls-download/server.pem"))];
         let key = include_bytes!("../../../../../tests/data/tls-download/server.key");
         let key = PrivateKeyDer::from_pem_slice(key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
