@@ -8,7 +8,7 @@
 //!  serve → connection            listening, deadlines, an orderly end
 //!    └─ router → caller          which resource, on whose behalf; request ids
 //!         ├─ versions   images ── listing, patch   data ── range   tags   actions   schemas
-//!         │  members   stores   metadefs   tasks   import
+//!         │  members   stores   metadefs   tasks   import   cache
 //!         └─ status, fault       errors, in three looks;   wire: JSON in and out
 //!              bridge            the one crossing from async to the blocking core
 //! ```
@@ -18,6 +18,7 @@
 
 mod actions;
 mod bridge;
+mod cache;
 mod caller;
 mod connection;
 mod data;
@@ -101,6 +102,7 @@ pub struct Api {
     settings: Settings,
     bridge: Arc<bridge::Bridge>,
     schemas: schemas::Schemas,
+    versions: versions::Versions,
 }
 
 impl Api {
@@ -113,6 +115,8 @@ impl Api {
     ) -> Self {
         let bridge = Arc::new(bridge::Bridge::new(&settings, Arc::clone(&images)));
         let schemas = schemas::Schemas::new(images.options());
-        Self { images, metadefs, identity, settings, bridge, schemas }
+        let several_stores = !images.options().enabled_backends.is_empty();
+        let versions = versions::Versions::with(images.caching().is_some(), several_stores);
+        Self { images, metadefs, identity, settings, bridge, schemas, versions }
     }
 }

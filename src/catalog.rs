@@ -73,6 +73,10 @@ pub trait Catalog: TaskCatalog {
     /// lag while a write of ours is under way, and may (rarely) move without a change.
     fn change_counter(&self) -> Result<i64>;
 
+    /// Bytes that the images of `owner` take (of nobody: those without one), but for some: the
+    /// size of each, times its locations.  Glance: `user_get_storage_usage`.
+    fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64>;
+
     /// The ids of images shared with `project` (members that have accepted).
     fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>>;
 

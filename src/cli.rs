@@ -3,6 +3,7 @@
 //! Turns arguments into a [`Config`] and calls [`daemon`], the catalog or
 //! [`admin`]; prints what went wrong.  Nothing is done here.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use crate::config::{Config, Listen, Overrides, default_state_dir};
 use crate::daemon::MountSettings;
 use crate::error::Result;
 use crate::identity::ProjectId;
+use crate::images::import::plugins::sandbox;
 use crate::metadefs::load;
 use crate::{admin, adopt, daemon, telemetry};
 
@@ -60,6 +62,12 @@ enum Command {
     /// See what the running glancefs keeps on its local disk, or change that
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Become another program, within limits: for glancefs itself
+    #[command(name = sandbox::COMMAND, hide = true)]
+    Confined {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +270,7 @@ impl Command {
                 admin::status(&arguments.daemon.state_dir()?, arguments.json)
             }
             Self::Cache(command) => command.run(),
+            Self::Confined { arguments } => match sandbox::confine(&arguments)? {},
         }
     }
 }

@@ -6,10 +6,12 @@
 //! `-o` of the mount is in [`mount_options`].
 
 mod import;
+pub mod import_rules;
 mod ineffective;
 pub mod ini;
 mod memory;
 pub mod mount_options;
+pub mod network;
 pub mod options;
 mod reader;
 pub mod stores;
@@ -24,6 +26,7 @@ pub use reader::UnusedOption;
 
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
+use import_rules::ImportRules;
 use reader::{Reader, bad_value};
 use stores::{StoreSettings, Stores};
 
@@ -148,8 +151,14 @@ pub struct Config {
     pub max_imports: usize,
     /// How long an import may take.  `[glancefs] import_timeout`; default 24 hours.
     pub import_timeout: Duration,
+    /// Bytes that all images of one project may take.  `user_storage_quota`; default no limit.
+    pub user_storage_quota: Option<u64>,
+    /// `worker_self_reference_url`.
+    pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at once.  `[glancefs] max_uploads`; default 64.
     pub max_uploads: usize,
+    /// What web-download may ask for, and what is done to images that are imported.
+    pub import_rules: ImportRules,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
@@ -191,6 +200,7 @@ impl Config {
             image_tag_quota: quota(reader, &options::IMAGE_TAG_QUOTA)?,
             image_member_quota: quota(reader, &options::IMAGE_MEMBER_QUOTA)?,
             image_location_quota: quota(reader, &options::IMAGE_LOCATION_QUOTA)?,
+            user_storage_quota: storage_quota(reader)?,
             disk_formats: reader.list(&options::DISK_FORMATS)?,
             container_formats: reader.list(&options::CONTAINER_FORMATS)?,
             require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
@@ -208,7 +218,9 @@ impl Config {
             task_time_to_live: import::task_time_to_live(reader)?,
             max_imports: count(reader, &options::MAX_IMPORTS, 1)? as usize,
             import_timeout: import::timeout(reader)?,
+            worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
+            import_rules: ImportRules::read(reader)?,
             state_dir,
             unused: Vec::new(),
             notes: Vec::new(),
@@ -413,6 +425,24 @@ fn count(reader: &mut Reader, option: &options::ConfigOption, least: u32) -> Res
 fn quota(reader: &mut Reader, option: &options::ConfigOption) -> Result<Option<u32>> {
     let number = reader.integer(option, i64::MIN..=i64::MAX)?;
     Ok((number >= 0).then(|| u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+/// Bytes, or a number with a unit right behind it; 0 for no limit.
+fn storage_quota(reader: &mut Reader) -> Result<Option<u64>> {
+    let found = reader.text(&options::USER_STORAGE_QUOTA)?;
+    let text = found.as_ref().map_or("", |found| found.text.trim());
+    let text = if text.is_empty() { options::USER_STORAGE_QUOTA.default } else { text };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = ["B", "KB", "MB", "GB", "TB"].iter().position(|known| *known == unit);
+    let shift = if unit.is_empty() { Some(0) } else { shift };
+    let bytes = shift.zip(number.parse::<u64>().ok()).and_then(|(power, number)| {
+        number.checked_mul(1 << (10 * power)).filter(|bytes| i64::try_from(*bytes).is_ok())
+    });
+    let wanted = "write bytes, or a number with B, KB, MB, GB or TB right behind it, as 500GB";
+    let bytes =
+        bytes.ok_or_else(|| bad_value(&options::USER_STORAGE_QUOTA, found.as_ref(), wanted));
+    bytes.map(|bytes| (bytes > 0).then_some(bytes))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! mountpoint) is tried before anything is shown; at the end, the faces stop taking work before
 //! what they stand on goes.
 
+mod imports;
 mod metrics;
 mod operations;
 mod stores;
@@ -184,7 +185,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
     Ok(Options {
         image_size_cap: config.image_size_cap,
         hashing_algorithm: config.hashing_algorithm.name().parse()?,
-        format_rules,
+        format_rules: format_rules.clone(),
         show_image_direct_url: config.show_image_direct_url,
         show_multiple_locations: config.show_multiple_locations,
         disk_formats: config.disk_formats.clone(),
@@ -192,27 +193,31 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         image_property_quota: quota(config.image_property_quota),
         image_tag_quota: quota(config.image_tag_quota),
         image_member_quota: quota(config.image_member_quota),
+        user_storage_quota: config.user_storage_quota,
         limit_param_default: config.limit_param_default.into(),
         api_limit_max: config.api_limit_max.into(),
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),
-        import: import_options(config),
+        import: import_options(config, &format_rules)?,
         block_cache_size: config.block_cache_size,
         image_cache: config.image_cache_dir.as_ref().map(|directory| ImageCache {
             directory: directory.clone(),
             max_size: config.image_cache_max_size,
         }),
+        worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
     })
 }
 
-fn import_options(config: &Config) -> ImportOptions {
-    ImportOptions {
+fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportOptions> {
+    Ok(ImportOptions {
         enabled_methods: config.enabled_import_methods.clone(),
         staging: Some(config.staging_dir.clone()),
         task_time_to_live: config.task_time_to_live,
         at_once: config.max_imports,
         timeout: config.import_timeout,
-    }
+        web: imports::web_rules(config),
+        plugins: imports::plugins(config, format_rules)?,
+    })
 }
 
 fn file_settings(config: &Config, options: MountOptions) -> crate::fs::Settings {

@@ -7,7 +7,7 @@
 //! - [`policy`]: who may see and do what;
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
-//! - `quota`: how much of it one image may have;
+//! - `quota`, `storage_quota`: how much of it one image may have, and the images of one project;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `staging`, [`import`]: data that waits, and its way from there into one store or several;
 //! - `tasks`: the records of what goes on in the background;
@@ -34,6 +34,7 @@ mod readers;
 mod recovery;
 mod removal;
 pub mod staging;
+mod storage_quota;
 mod tasks;
 pub mod upload;
 
@@ -58,11 +59,13 @@ use changes::{Changes, Face};
 use crash::Step;
 use fields::Edit;
 use import::Imports;
+use import::web::Web;
 use journal::{Journal, Work};
 use policy::Action;
 use readers::Readers;
 use recovery::Backlog;
 use staging::Area;
+use storage_quota::StorageQuota;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -81,9 +84,11 @@ pub struct Images {
     changes: Changes,
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
+    storage_quota: Arc<StorageQuota>,
     backlog: Backlog,
     staging: Option<Area>,
     imports: Imports,
+    web: Web,
     this: Weak<Self>,
 }
 
@@ -108,6 +113,8 @@ impl Images {
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
         let staging = options.import.staging.as_deref().map(Area::open).transpose()?;
         let imports = Imports::new(options.import.at_once, options.import.timeout);
+        let storage_quota = StorageQuota::new(options.user_storage_quota);
+        let web = Web::new(options.import.web.clone());
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
         changes.register(&face);
@@ -119,9 +126,11 @@ impl Images {
             changes,
             readers,
             uploads: Mutex::new(Vec::new()),
+            storage_quota,
             backlog: Backlog::default(),
             staging,
             imports,
+            web,
             this: Weak::clone(this),
         });
         images.recover()?;

@@ -13,8 +13,12 @@ use glancefs::identity::RequestContext;
 use glancefs::images::Options;
 use tokio::sync::oneshot;
 
+#[path = "http/cache.rs"]
+mod cache;
 #[path = "harness/core.rs"]
 mod core;
+#[path = "http/quota.rs"]
+mod quota;
 
 struct Server {
     /// Outlives the server.
@@ -26,13 +30,17 @@ struct Server {
 
 impl Server {
     fn start(settings: Settings) -> Self {
+        Self::with(settings, Options::default())
+    }
+
+    fn with(settings: Settings, options: Options) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = Identity::Fixed(RequestContext::operator());
         let directory = tempfile::Builder::new().prefix("glancefs-test-").tempdir().unwrap();
-        let images = core::images(directory.path(), Options::default());
+        let images = core::images(directory.path(), options);
         let api = Arc::new(Api::new(images, core::metadefs(directory.path()), identity, settings));
         let thread = std::thread::spawn(move || {
             tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -54,6 +62,13 @@ impl Server {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         read_all(&mut stream)
+    }
+
+    /// A request without a body, and more headers, each with its line end.
+    fn request(&self, method: &str, path: &str, more: &str) -> String {
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
+        self.ask(&head)
     }
 
     fn queued_image(&self) -> String {

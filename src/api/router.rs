@@ -20,7 +20,9 @@ use super::caller::Caller;
 use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
-use super::{Api, actions, data, images, import, members, metadefs, schemas, stores, tags, tasks};
+use super::{
+    Api, actions, cache, data, images, import, members, metadefs, schemas, stores, tags, tasks,
+};
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
 
@@ -47,6 +49,7 @@ impl Dispatcher {
             .merge(tags::routes())
             .merge(members::routes())
             .merge(stores::routes())
+            .merge(cache::routes())
             .merge(schemas::routes())
             .merge(tasks::routes())
             .merge(import::routes())
@@ -68,9 +71,9 @@ impl Dispatcher {
             // CORS preflight and HAProxy's bare check: nobody is asked for a token.
             return StatusCode::OK.into_response();
         }
-        match versions::negotiate(request.uri().path(), request.headers()) {
+        match versions::negotiate(request.uri().path(), request.headers(), &self.api.versions) {
             Destination::Versions(status) => {
-                return versions::list(status, &request, &self.api.settings);
+                return versions::list(status, &request, &self.api);
             }
             Destination::Health => return versions::health(&self.api).await,
             Destination::V2(path) => *request.uri_mut() = with_path(request.uri(), &path),

@@ -1,4 +1,4 @@
-//! `/v2/info/stores`: the stores that an upload may name.
+//! `/v2/info`: the stores that an upload may name, and what a project uses of its limits.
 
 use axum::Router;
 use axum::extract::State;
@@ -12,7 +12,14 @@ use super::status::Fault;
 use super::wire;
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/info/stores", resource("GET", get(list)))
+    Router::new()
+        .route("/info/stores", resource("GET", get(list)))
+        .route("/info/usage", resource("GET", get(usage)))
+}
+
+/// Limits of Keystone's, of which there are none: Glance without `use_keystone_limits`.
+async fn usage(_: Caller) -> Response {
+    wire::json(&serde_json::json!({"usage": {}}))
 }
 
 async fn list(State(api): State<Shared>, _: Caller, _: NoBody) -> Result<Response, Fault> {

@@ -48,7 +48,7 @@ pub(super) fn routes() -> Router<Shared> {
 }
 
 async fn list(State(api): State<Shared>, Caller(ctx): Caller, uri: Uri) -> Result<Response, Fault> {
-    policy::check_tasks(&ctx)?;
+    policy::check_service(&ctx, "tasks_api_access")?;
     let listing = Listing::parse(uri.query().unwrap_or_default(), &ctx, api.images.options())?;
     let query = listing.query.clone();
     let images = Arc::clone(&api.images);
@@ -67,7 +67,7 @@ async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    policy::check_tasks(&ctx)?;
+    policy::check_service(&ctx, "tasks_api_access")?;
     let body = wire::read_json(&headers, body, &api.settings).await?;
     for name in ["type", "input"] {
         if body.get(name).is_none() {
@@ -94,7 +94,7 @@ async fn show(
     id: PathId,
     _: NoBody,
 ) -> Result<Response, Fault> {
-    policy::check_tasks(&ctx)?;
+    policy::check_service(&ctx, "tasks_api_access")?;
     let missing = |_| Fault::not_found(format!("Could not find task {}", id.text));
     let task = id.text.parse().map_err(missing)?;
     let images = Arc::clone(&api.images);
@@ -103,7 +103,7 @@ async fn show(
 }
 
 async fn delete(Caller(ctx): Caller, _: PathId) -> Result<Response, Fault> {
-    policy::check_tasks(&ctx)?;
+    policy::check_service(&ctx, "tasks_api_access")?;
     Err(Fault::never_allowed("GET", NEVER_DELETED))
 }
 

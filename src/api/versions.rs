@@ -8,11 +8,36 @@ use serde_json::{Value, json};
 
 use super::{Api, Settings, wire};
 
-/// Minor versions with the features that are served.  Glance: without `image_cache_dir` and
-/// `enabled_backends`, in the order it lists them.
-const VERSIONS: &[&str] =
-    &["2.15", "2.9", "2.17", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0"];
-const CURRENT: &str = "2.17";
+/// The versions that are served, which depends on the features.
+pub(super) struct Versions {
+    minors: Vec<&'static str>,
+    current: &'static str,
+}
+
+impl Versions {
+    /// Glance: the same versions for `image_cache_dir` and `enabled_backends`, in the same order.
+    pub(super) fn with(cache: bool, several_stores: bool) -> Self {
+        let newest: &[_] =
+            if cache { &["2.18", "2.17", "2.16", "2.15", "2.14"] } else { &["2.15"] };
+        let stores: &[_] =
+            if several_stores { &["2.13", "2.12", "2.11", "2.10", "2.9", "2.8"] } else { &["2.9"] };
+        let current: &[_] = if cache { &[] } else { &["2.17"] };
+        let always = &["2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0"];
+        Self {
+            minors: [newest, stores, current, always].concat(),
+            current: if cache { "2.18" } else { "2.17" },
+        }
+    }
+
+    fn has(&self, version: &str) -> bool {
+        match version.strip_prefix('v') {
+            Some("2") => true,
+            Some(minor) => self.minors.contains(&minor),
+            None => false,
+        }
+    }
+}
+
 /// A client may name the version in `Accept` instead of the path.
 const VENDOR_TYPE: &str = "application/vnd.openstack.images-";
 
@@ -28,7 +53,7 @@ pub(super) enum Destination {
 }
 
 /// Finds the version in the `Accept` header or the path.
-pub(super) fn negotiate(path: &str, headers: &HeaderMap) -> Destination {
+pub(super) fn negotiate(path: &str, headers: &HeaderMap, versions: &Versions) -> Destination {
     let inner = path.trim_start_matches('/');
     let (first, rest) = match inner.find('/') {
         Some(at) => inner.split_at(at),
@@ -45,30 +70,22 @@ pub(super) fn negotiate(path: &str, headers: &HeaderMap) -> Destination {
         Some(version) => (version, path),
         None => (first, rest),
     };
-    if is_known(version) {
+    if versions.has(version) {
         Destination::V2(format!("/v2{rest}"))
     } else {
         Destination::Versions(StatusCode::MULTIPLE_CHOICES)
     }
 }
 
-fn is_known(version: &str) -> bool {
-    match version.strip_prefix('v') {
-        Some("2") => true,
-        Some(minor) => VERSIONS.contains(&minor),
-        None => false,
-    }
-}
-
 /// The list of versions.
-pub(super) fn list(status: StatusCode, request: &Request<Body>, settings: &Settings) -> Response {
-    let href = format!("{}/v2/", base_url(request, settings));
+pub(super) fn list(status: StatusCode, request: &Request<Body>, api: &Api) -> Response {
+    let href = format!("{}/v2/", base_url(request, &api.settings));
     let version = |id: &&str| {
-        let status = if *id == CURRENT { "CURRENT" } else { "SUPPORTED" };
+        let status = if *id == api.versions.current { "CURRENT" } else { "SUPPORTED" };
         let links = json!([{"rel": "self", "href": href}]);
         json!({"id": format!("v{id}"), "status": status, "links": links})
     };
-    let versions: Value = VERSIONS.iter().map(version).collect();
+    let versions: Value = api.versions.minors.iter().map(version).collect();
     let mut response = wire::json(&json!({"versions": versions}));
     *response.status_mut() = status;
     response
@@ -130,7 +147,19 @@ mod tests {
         if let Some(accept) = accept {
             headers.insert(header::ACCEPT, accept.parse().unwrap());
         }
-        negotiate(path, &headers)
+        negotiate(path, &headers, &Versions::with(false, false))
+    }
+
+    #[test]
+    fn versions_follow_features() {
+        let few = Versions::with(false, false);
+        assert_eq!(few.minors[..3], ["2.15", "2.9", "2.17"]);
+        assert!(few.has("v2.17") && !few.has("v2.14") && !few.has("v2.8") && !few.has("v2.18"));
+        let all = Versions::with(true, true);
+        assert_eq!(all.minors.len(), 19);
+        assert!(all.minors.is_sorted_by_key(|minor| {
+            std::cmp::Reverse(minor.strip_prefix("2.").and_then(|minor| minor.parse::<u32>().ok()))
+        }));
     }
 
     #[test]

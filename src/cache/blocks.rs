@@ -23,7 +23,7 @@ pub(super) const LARGEST: u64 = 4 << 20;
 
 /// The most that is on its way at once.  Stores hold as much again while it comes, and none gets
 /// faster by more.
-const MOST_IN_FLIGHT: u64 = 64 << 20;
+const MOST_IN_FLIGHT: u64 = 32 << 20;
 
 /// A block's image, and where the block begins.
 pub(super) type Key = (ImageId, u64);

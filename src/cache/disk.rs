@@ -94,6 +94,8 @@ pub struct CachedFile {
     pub used_at: Timestamp,
     /// How often it was opened.
     pub hits: u64,
+    /// Its number: later ones are larger.
+    pub number: u64,
     /// Whether it is open now.
     pub open: bool,
 }
@@ -127,6 +129,8 @@ struct State {
     removed: Vec<(Weak<dyn ImageReader>, u64)>,
     /// Promised to what is being filled.
     reserved: u64,
+    /// The number of the file that was verified last.
+    last_number: u64,
     /// Whether the index is not what is known.
     unsaved: bool,
     saved: Instant,
@@ -168,7 +172,9 @@ impl DiskCache {
                 entries.insert(image, Entry { record, reader: None });
             }
         }
+        let numbers = entries.values().map(|entry: &Entry| entry.record.number);
         let state = State {
+            last_number: numbers.max().unwrap_or_default(),
             entries,
             doomed: Vec::new(),
             removed: Vec::new(),
@@ -270,6 +276,7 @@ impl DiskCache {
             cached_at: Timestamp::from_micros(entry.record.cached_at * 1_000_000),
             used_at: Timestamp::from_micros(entry.record.used_at * 1000),
             hits: entry.record.hits,
+            number: entry.record.number,
             open: entry.is_open(),
         };
         let mut files: Vec<_> = state.entries.iter().map(shown).collect();

@@ -181,6 +181,10 @@ impl Catalog for SqliteCatalog {
         self.read(|transaction| read::summary(transaction))
     }
 
+    fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64> {
+        self.read(|transaction| read::storage_usage(transaction, owner, except))
+    }
+
     /// SQLite's `data_version` of the writing connection, which moves for the commits of every
     /// connection but that one: so for others' changes and not for ours.  Never waits: while a
     /// write of ours is under way (5 s at most before it has the lock) the last answer is given

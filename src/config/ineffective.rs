@@ -13,10 +13,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "cors",
     "file",
     "glance_download_properties",
-    "image_conversion",
-    "image_import_opts",
-    "import_filtering_opts",
-    "inject_metadata_properties",
     "key_manager",
     "keystone_authtoken",
     "matchmaker_redis",
@@ -92,10 +88,10 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
          swift_store_multi_tenant swift_store_region swift_store_user syslog_log_facility \
          tcp_keepidle transport_url use_journal use_json use_keystone_limits use_stderr \
-         use_syslog use_syslog_rfc_format use_user_token user_storage_quota verbose \
+         use_syslog use_syslog_rfc_format use_user_token verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
          vmware_server_host vmware_server_password vmware_server_username wakeup_time \
-         worker_self_reference_url workers wsgi_default_pool_size wsgi_keep_alive \
+         workers wsgi_default_pool_size wsgi_keep_alive \
          wsgi_log_format wsgi_server_debug",
     ),
     (
@@ -147,6 +143,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
         "allowed_source_ranges backends detailed disable_by_file_paths enable_by_file_paths \
          ignore_proxied_requests",
     ),
+    ("image_import_opts", "max_parallel_stores"),
     (
         "os_glance_staging_store",
         "filesystem_store_chunk_size filesystem_store_datadirs filesystem_store_file_perm \

@@ -80,6 +80,9 @@ options! {
         "Most projects that one image is shared with; negative: no limit.";
     IMAGE_LOCATION_QUOTA: ["DEFAULT"] "image_location_quota", "10",
         "Most locations of one image; negative: no limit.";
+    USER_STORAGE_QUOTA: ["DEFAULT"] "user_storage_quota", "0",
+        "Most bytes that all images of one project take, every copy counted, by the API and by the mount: \
+         a number, or one with KB, MB, GB or TB right behind it; 0: no limit.";
     LIMIT_PARAM_DEFAULT: ["DEFAULT"] "limit_param_default", "25",
         "Images in one page of a listing when the client does not say.";
     API_LIMIT_MAX: ["DEFAULT"] "api_limit_max", "1000",
@@ -93,9 +96,11 @@ options! {
     STAGING_URI: ["DEFAULT"] "node_staging_uri", "<file:// and staging in the state directory>",
         "Directory, as file:///path, where data waits to be imported.";
     IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
-        "Directory for copies of RBD images that are read often (in glancefs below it); empty: no copies.";
+        "Directory for copies of images that are read often (in glancefs below it); empty: no copies.";
     IMAGE_CACHE_MAX_SIZE: ["DEFAULT"] "image_cache_max_size", "10737418240",
         "Bytes of disk that the copies take, never more.";
+    WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
+        "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",
@@ -145,6 +150,27 @@ options! {
         "Values that container_format may have.";
     REQUIRE_FORMAT_MATCH: ["image_format"] "require_image_format_match", "true",
         "Refuse an upload whose bytes are not of the declared disk_format.";
+    ALLOWED_SCHEMES: ["import_filtering_opts"] "allowed_schemes", "[http,https]",
+        "Schemes of URIs that web-download takes; only http and https are possible.";
+    DISALLOWED_SCHEMES: ["import_filtering_opts"] "disallowed_schemes", "",
+        "With allowed_schemes = []: schemes that it does not take.";
+    ALLOWED_HOSTS: ["import_filtering_opts"] "allowed_hosts", "",
+        "The only hosts that web-download asks, as [name, address]; empty: any with a public address.";
+    DISALLOWED_HOSTS: ["import_filtering_opts"] "disallowed_hosts", "",
+        "Without allowed_hosts: hosts that it does not ask.";
+    ALLOWED_PORTS: ["import_filtering_opts"] "allowed_ports", "[80,443]",
+        "Ports that web-download asks, whether the URI names them or not.";
+    DISALLOWED_PORTS: ["import_filtering_opts"] "disallowed_ports", "",
+        "With allowed_ports = []: ports that it does not ask.";
+    IMAGE_IMPORT_PLUGINS: ["image_import_opts"] "image_import_plugins", "",
+        "What is done to images that are imported, in this order, as [image_decompression, \
+         image_conversion]; also inject_image_metadata and no_op.";
+    OUTPUT_FORMAT: ["image_conversion"] "output_format", "raw",
+        "What image_conversion makes of images: raw, qcow2 or vmdk.  It needs qemu-img.";
+    INJECT: ["inject_metadata_properties"] "inject", "",
+        "Properties that inject_image_metadata sets, as name:value,name:value.";
+    IGNORE_USER_ROLES: ["inject_metadata_properties"] "ignore_user_roles", "admin",
+        "Roles for whose images it does not.";
     DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
         "While this file exists, /healthcheck answers 503.";
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
@@ -164,6 +190,9 @@ options! {
         "Bytes of RBD images that are kept in memory, those on their way included.";
     METRICS_LISTEN: ["glancefs"] "metrics_listen", "",
         "address:port where /metrics answers Prometheus; empty: nowhere.";
+    WEB_DOWNLOAD_NETWORKS: ["glancefs"] "web_download_networks", "",
+        "Networks or addresses that web-download may ask although they are not public, as \
+         10.0.0.0/8, fd00::/8; empty: none.";
     MAX_UPLOADS: ["glancefs"] "max_uploads", "64",
         "Uploads that may be in progress at once, by the API and by the mount together.";
     MAX_IMPORTS: ["glancefs"] "max_imports", "4",

@@ -254,6 +254,22 @@ fn file_modes_are_octal_and_must_let_the_owner_read() {
 }
 
 #[test]
+fn a_storage_quota_may_have_a_unit() {
+    let quota = |text: &str| {
+        let config = load(&format!("[DEFAULT]\nuser_storage_quota = {text}\n"));
+        config.map(|config| config.user_storage_quota)
+    };
+    assert_eq!(quota("").unwrap(), None);
+    assert_eq!(quota("0").unwrap(), None);
+    assert_eq!(quota("1000").unwrap(), Some(1000));
+    assert_eq!(quota("7B").unwrap(), Some(7));
+    assert_eq!(quota("2GB").unwrap(), Some(2 << 30));
+    for bad in ["-1", "2 GB", "2gb", "GB", "1e3", "9999999999TB", "1.5GB"] {
+        assert!(quota(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn negative_quotas_mean_none() {
     assert_eq!(load("[DEFAULT]\nimage_tag_quota = -1\n").unwrap().image_tag_quota, None);
     assert_eq!(load("[DEFAULT]\nimage_tag_quota = 0\n").unwrap().image_tag_quota, Some(0));

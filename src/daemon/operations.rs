@@ -49,7 +49,7 @@ impl Daemon {
     fn caching(&self) -> Result<&Arc<Caching>> {
         self.images.caching().ok_or_else(|| {
             Error::Unsupported(
-                "there is no disk cache: image_cache_dir is not set, or all stores are local"
+                "there is no disk cache: image_cache_dir is not set, or of no use (see the log)"
                     .to_owned(),
             )
         })

@@ -1,11 +1,13 @@
 //! Which images are kept in the disk cache, and when they are copied there.
 //!
 //! An image of a distant store that is opened for the second time is copied in the background, one
-//! image at a time (`fill`), and so is one that an operator asks for.  It goes when it is deleted or
-//! deactivated: when that is announced, or found when the daemon starts.  Whether somebody may read
-//! an image is decided before anybody comes here.
+//! image at a time (`fill`), and so is one that an operator asks for (`requests`: by the API),
+//! wherever it is: a directory may be a slow one.  It goes when it is deleted or deactivated: when
+//! that is announced, or found when the daemon starts.  Whether somebody may read an image is decided
+//! before anybody comes here.
 
 mod fill;
+mod requests;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 use tracing::{info, warn};
+
+pub use requests::{CacheState, ClearTarget};
 
 use super::TIME_PROPERTY;
 use super::digest::Check;
@@ -120,21 +124,23 @@ impl Fill {
 }
 
 impl Caching {
-    /// Opens the cache, if one is configured and there is something to cache, and begins to look
-    /// after it in the background.
+    /// Opens the cache, if one is configured, and begins to look after it in the background.
     ///
     /// # Errors
-    /// `Config` when the directory cannot be used.
+    /// `Config` when the directory cannot be used, unless all stores are local: then none is needed.
     pub(super) fn start(
         catalog: &Arc<dyn Catalog>,
         stores: &[Arc<dyn Store>],
         settings: Option<&ImageCache>,
     ) -> Result<Option<Arc<Self>>> {
         let Some(settings) = settings else { return Ok(None) };
-        if stores.iter().all(|store| store.is_local()) {
-            info!("image_cache_dir has no effect: all images are on this machine");
-            return Ok(None);
-        }
+        let disk = match DiskCache::open(&settings.directory, settings.max_size) {
+            Err(error) if stores.iter().all(|store| store.is_local()) => {
+                warn!(%error, "there is no image cache; all images are on this machine anyhow");
+                return Ok(None);
+            }
+            opened => opened?,
+        };
         let state = State {
             opened: LruCache::new(REMEMBERED),
             refused: LruCache::new(REMEMBERED),
@@ -148,7 +154,7 @@ impl Caching {
         let caching = Arc::new(Self {
             catalog: Arc::clone(catalog),
             stores: stores.to_vec(),
-            disk: DiskCache::open(&settings.directory, settings.max_size)?,
+            disk,
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
@@ -173,7 +179,8 @@ impl Caching {
     /// What is being copied, and then what waits to be.
     pub fn fills(&self) -> (Option<Arc<Fill>>, Vec<Arc<Fill>>) {
         let state = self.state.lock();
-        (state.filling.clone(), state.queue.iter().cloned().collect())
+        let wanted = state.queue.iter().filter(|fill| !fill.cancelled.load(Ordering::Relaxed));
+        (state.filling.clone(), wanted.cloned().collect())
     }
 
     /// Has an image copied, unless it is there.
@@ -214,15 +221,27 @@ impl Caching {
         was_there
     }
 
-    /// Removes all images from the cache; returns how many there were.
+    /// Removes all images from the cache, those that wait or are being copied too; returns how many
+    /// there were.
     pub fn evict_all(&self) -> usize {
-        let queue = std::mem::take(&mut self.state.lock().queue);
-        queue.iter().for_each(|fill| fill.end(Err("everything was evicted".to_string())));
+        self.drop_queue();
         let filling = self.state.lock().filling.as_ref().map(|fill| fill.image);
         filling.map(|image| self.forget(image));
+        self.evict_files()
+    }
+
+    /// Removes all images from the cache; returns how many there were.
+    fn evict_files(&self) -> usize {
         let count = self.disk.images().into_iter().filter(|image| self.forget(*image)).count();
         self.disk.sweep();
         count
+    }
+
+    /// Copies nothing of what waits to be; returns how many that were.
+    fn drop_queue(&self) -> usize {
+        let queue = std::mem::take(&mut self.state.lock().queue);
+        queue.iter().for_each(|fill| fill.end(Err("everything was evicted".to_string())));
+        queue.len()
     }
 
     /// The file of an image whose data is at `url` in `store`, if there is one.

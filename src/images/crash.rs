@@ -27,6 +27,8 @@ pub(super) enum Step {
     ImportAccepted,
     /// An import: the record says `importing`.
     Importing,
+    /// An import: data was fetched and altered; no store has any of it.
+    ImportPrepared,
     /// An import: some of the data is in a store.
     ImportWritten,
     /// An import: a store has all of the data, under its final name; the record does not say so.
@@ -59,6 +61,7 @@ impl Step {
             Self::ImportJournaled => "import-journaled",
             Self::ImportAccepted => "import-accepted",
             Self::Importing => "importing",
+            Self::ImportPrepared => "import-prepared",
             Self::ImportWritten => "import-written",
             Self::ImportStored => "import-stored",
             Self::ImportCommitted => "import-committed",

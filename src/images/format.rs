@@ -12,7 +12,7 @@
 mod headers;
 mod partitions;
 mod qcow2;
-mod source;
+pub(super) mod source;
 mod vhd;
 mod vhdx;
 mod vmdk;
@@ -90,7 +90,7 @@ impl DetectedFormat {
     }
 
     /// Whether Glance's inspector sees nothing in it but a disk's own bytes.
-    const fn is_raw_to_glance(self) -> bool {
+    pub(super) const fn is_raw_to_glance(self) -> bool {
         matches!(
             self,
             Self::Raw

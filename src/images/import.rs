@@ -6,13 +6,21 @@
 //! - `lock`: an image is one task's at a time;
 //! - `workers`: so many imports at once, each with a deadline, all ended with the daemon;
 //! - `flow`: the steps of one import, and what is left when one fails;
+//! - `prepare`: data is fetched, and the operator's [`plugins`] have their way with it;
+//! - [`web`]: bytes from elsewhere, asked for by strangers;
 //! - `transfer`: the data of one image into one store;
-//! - `undo`: after a crash.
+//! - `undo`: after a crash;
+//! - [`unnamed`], [`watch`]: files that a crash leaves nothing of, and how long a step may go on.
 
 mod flow;
 mod lock;
+pub mod plugins;
+mod prepare;
 mod transfer;
 mod undo;
+pub mod unnamed;
+pub mod watch;
+pub mod web;
 mod workers;
 
 use serde_json::{Map, Value, json};
@@ -83,6 +91,8 @@ pub struct ImportRequest {
 struct Job {
     task: Task,
     image: ImageId,
+    /// Who asked for it.
+    by: RequestContext,
     method: Method,
     /// Names of stores, in the order in which they are written.
     stores: Vec<String>,
@@ -124,13 +134,14 @@ impl Images {
         let stale = self.break_stale_lock(&mut image)?;
         let Some(stores) = self.stores_for(&image, request)? else { return Ok(()) };
         if let Method::WebDownload { uri } = &request.method {
-            check_uri(uri.as_deref())?;
+            self.web.check(uri.as_deref())?;
         }
         let task =
             self.new_task(ctx, TaskKind::ImageImport, Some(id), self.input(id, request, &stores));
         let job = Job {
             task,
             image: id,
+            by: ctx.clone(),
             method: request.method.clone(),
             stores,
             all_must_succeed: request.all_must_succeed,
@@ -193,7 +204,7 @@ impl Images {
                 return conflict(format!("'{name}' needs to be set before import"));
             }
         }
-        if *method == Method::Direct && self.staging()?.reader(image.id).is_err() {
+        if *method == Method::Direct && self.staging()?.file(image.id).is_err() {
             // By a glance-api on another host, perhaps, which would have been asked there.
             let host = image.properties.get(STAGE_HOST).map_or("another host", String::as_str);
             return conflict(format!("The data of image {} is staged at {host}", image.id));
@@ -317,12 +328,6 @@ impl Images {
         }
         recorded
     }
-}
-
-/// Whether data may be fetched from a URL.
-fn check_uri(uri: Option<&str>) -> Result<()> {
-    let shown = uri.unwrap_or("None");
-    Err(Error::Invalid(format!("URI for web-download does not pass filtering: {shown}")))
 }
 
 /// Adds names to a property that lists stores, or takes them out; the list is in the order of the

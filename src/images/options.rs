@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
+use super::import::plugins::Plugin;
+use super::import::web::WebRules;
 use crate::catalog::model::Location;
 use crate::store::Store;
 
@@ -40,6 +42,10 @@ pub struct ImportOptions {
     pub at_once: usize,
     /// How long an import may take (`[glancefs] import_timeout`).
     pub timeout: Duration,
+    /// What web-download may ask for (`[import_filtering_opts]`).
+    pub web: WebRules,
+    /// What is done to images that are imported (`image_import_plugins`).
+    pub plugins: Vec<Plugin>,
 }
 
 impl Default for ImportOptions {
@@ -50,6 +56,8 @@ impl Default for ImportOptions {
             task_time_to_live: Duration::from_secs(48 * 3600),
             at_once: 4,
             timeout: Duration::from_secs(24 * 3600),
+            web: WebRules::default(),
+            plugins: Vec::new(),
         }
     }
 }
@@ -77,6 +85,8 @@ pub struct Options {
     pub image_tag_quota: i64,
     /// Most members of one image; negative: no limit.
     pub image_member_quota: i64,
+    /// Bytes that all images of one project may take; `None` for no limit.
+    pub user_storage_quota: Option<u64>,
     /// Images on a page when the client does not say.
     pub limit_param_default: u64,
     /// Images on a page at most.
@@ -90,6 +100,8 @@ pub struct Options {
     pub block_cache_size: u64,
     /// The disk cache; `None` for none.
     pub image_cache: Option<ImageCache>,
+    /// The URL of this very daemon, as clients of the cache are told it.
+    pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
 }
@@ -119,12 +131,14 @@ impl Default for Options {
             image_property_quota: 128,
             image_tag_quota: 128,
             image_member_quota: 128,
+            user_storage_quota: None,
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),
             import: ImportOptions::default(),
             block_cache_size: 64 << 20,
             image_cache: None,
+            worker_self_reference_url: None,
             max_uploads: 1000,
         }
     }

@@ -92,15 +92,16 @@ pub fn check(ctx: &RequestContext, action: Action, image: &Image) -> Result<()> 
     Ok(())
 }
 
-/// Checks that `ctx` may use the tasks API, which is about nobody's image.
+/// Checks that `ctx` may do something to the service that is not about an image (`cache_list`, …):
+/// administrators may.
 ///
 /// # Errors
 /// `Forbidden`, in Glance's words.
-pub fn check_tasks(ctx: &RequestContext) -> Result<()> {
+pub fn check_service(ctx: &RequestContext, policy: &str) -> Result<()> {
     if ctx.admin {
         return Ok(());
     }
-    Err(Error::Forbidden("You are not authorized to complete tasks_api_access action.".to_string()))
+    Err(Error::Forbidden(format!("You are not authorized to complete {policy} action.")))
 }
 
 /// Checks that `ctx` may say what `project` makes of an image that is shared with it.

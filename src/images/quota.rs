@@ -1,11 +1,8 @@
 //! Limits on what one image may have, in Glance's words.
 
-use super::{Options, TIME_PROPERTY};
+use super::{Options, TIME_PROPERTY, fields};
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
-
-/// What names of the service's own properties begin with.  Glance: `GLANCE_RESERVED_NS`.
-const RESERVED: &str = "os_glance";
 
 /// Checks the number of properties and tags.
 ///
@@ -23,7 +20,7 @@ pub fn shrinks(old: &Image, new: &Image) -> bool {
 
 /// How many of the properties are the user's own.
 fn properties(image: &Image) -> usize {
-    let own = |name: &&String| !name.starts_with(RESERVED) && *name != TIME_PROPERTY;
+    let own = |name: &&String| !fields::is_reserved(name) && *name != TIME_PROPERTY;
     image.properties.keys().filter(own).count()
 }
 

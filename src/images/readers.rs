@@ -80,7 +80,7 @@ impl Readers {
         Ok(reader)
     }
 
-    /// Opens the data if it is on this machine: in a local store, or in the disk cache.
+    /// Opens the data if it is on this machine: in the disk cache, or in a local store.
     ///
     /// # Errors
     /// The local store's.
@@ -90,10 +90,11 @@ impl Readers {
         url: &str,
         store: &Arc<dyn Store>,
     ) -> Result<Option<Arc<dyn ImageReader>>> {
-        if store.is_local() {
-            return store.open(url).map(Some);
+        match self.caching.as_ref().and_then(|caching| caching.reader(image, url, store)) {
+            Some(reader) => Ok(Some(reader)),
+            None if store.is_local() => store.open(url).map(Some),
+            None => Ok(None),
         }
-        Ok(self.caching.as_ref().and_then(|caching| caching.reader(image, url, store)))
     }
 
     /// Whether there is a file of an image in the disk cache.

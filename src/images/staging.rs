@@ -5,7 +5,7 @@
 //! file is durable, so that it survives a restart; dropped before, both are as they were.  Nobody
 //! looks at what the data is until it is imported (Glance: the same).
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
 use crate::store::file::{FileStore, FileStoreOptions};
-use crate::store::{ImageReader, ImageWriter, Store};
+use crate::store::{ImageWriter, Store};
 
 /// What Glance calls the store that staged data is in.
 pub const STAGING_STORE: &str = "os_glance_staging_store";
@@ -62,14 +62,16 @@ impl Area {
     ///
     /// # Errors
     /// `NotFound` when there is none.
-    pub(super) fn reader(&self, id: ImageId) -> Result<Arc<dyn ImageReader>> {
-        self.store.open(&self.store.url_of(id))
+    pub(super) fn file(&self, id: ImageId) -> Result<File> {
+        let reader = self.store.open(&self.store.url_of(id))?;
+        let missing = || Error::NotFound(format!("The image {id} is not staged"));
+        let file = reader.local_file().ok_or_else(missing)?;
+        file.try_clone().map_err(Error::io("open", format_args!("the staged data of {id}")))
     }
 
-    /// Where the complete data of an image is, or would be.
-    #[allow(dead_code, reason = "plugins that run programs on it need a path")]
-    pub(super) fn path_of(&self, id: ImageId) -> PathBuf {
-        self.store.datadir().join(id.as_str())
+    /// The directory that it is in.
+    pub(super) fn directory(&self) -> &Path {
+        self.store.datadir()
     }
 
     /// Removes all that there is for an image.

@@ -22,7 +22,7 @@ impl Images {
     /// # Errors
     /// `Forbidden` for others than administrators; `NotFound`.
     pub fn task(&self, ctx: &RequestContext, id: TaskId) -> Result<Task> {
-        policy::check_tasks(ctx)?;
+        policy::check_service(ctx, "tasks_api_access")?;
         let there = |task: &Task| task.expires_at.is_none_or(|end| end > Timestamp::now());
         let missing = || Error::NotFound(format!("Could not find task {id}"));
         self.catalog.task(id)?.filter(there).ok_or_else(missing)
@@ -33,7 +33,7 @@ impl Images {
     /// # Errors
     /// `Forbidden` for others than administrators; `NotFound` for a marker that is not there.
     pub fn tasks(&self, ctx: &RequestContext, query: &TaskQuery) -> Result<Vec<Task>> {
-        policy::check_tasks(ctx)?;
+        policy::check_service(ctx, "tasks_api_access")?;
         self.forget_tasks();
         self.catalog.tasks(query)
     }
@@ -63,7 +63,7 @@ impl Images {
         kind: TaskKind,
         input: Map<String, Value>,
     ) -> Result<Task> {
-        policy::check_tasks(ctx)?;
+        policy::check_service(ctx, "tasks_api_access")?;
         if kind == TaskKind::Import {
             check_source(input.get("import_from").unwrap_or(&Value::Null))?;
         }

@@ -21,6 +21,7 @@ use copied::Copied;
 use super::digest::{Digester, Digests};
 use super::format;
 use super::journal::Work;
+use super::storage_quota::Hold;
 use super::{Images, OpenImage};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
@@ -100,6 +101,8 @@ pub struct Upload {
     /// Why no more can be written: data was lost, so it must never become active.
     failed: Option<String>,
     expected_size: Option<u64>,
+    /// Its part of the project's quota, where there is one.
+    hold: Option<Hold>,
     progress: Arc<Progress>,
 }
 
@@ -127,6 +130,7 @@ impl Upload {
             bytes: AtomicU64::new(0),
             started: Instant::now(),
         });
+        let hold = images.storage_quota.begin(&recorded);
         let mut upload = Self {
             images,
             image: recorded.clone(),
@@ -141,10 +145,12 @@ impl Upload {
             sealed: None,
             failed: None,
             expected_size,
+            hold,
             progress,
         };
         upload.images.uploads.lock().push(Arc::clone(&upload.progress));
         // From here on, an error drops `upload`, which undoes what the caller prepared.
+        upload.check_start()?;
         let writer = upload.store.create(upload.recorded.id, expected_size)?;
         upload.writer = Some(writer);
         upload.holds_data = true;
@@ -226,6 +232,8 @@ impl Upload {
             self.copied = None;
         }
         self.attempt(|writer| writer.set_len(length))?;
+        // What was cut off is given back.
+        self.check_length(length)?;
         self.overwritten_from(length);
         Ok(())
     }
@@ -362,6 +370,9 @@ impl Upload {
         let Some(digests) = self.sealed.take() else {
             return Err(gone(self.recorded.id));
         };
+        if let Some(hold) = &self.hold {
+            hold.check(&*self.images.catalog, size)?;
+        }
         let image = &mut self.image;
         image.size = Some(size);
         image.checksum = Some(digests.checksum);
@@ -406,6 +417,16 @@ impl Upload {
         }
     }
 
+    /// What was announced must be allowed before the first byte comes.  A file that is being made may
+    /// stay empty, so nothing is asked of it yet.
+    fn check_start(&self) -> Result<()> {
+        match (self.expected_size, &self.work, &self.hold) {
+            (Some(size), ..) => self.check_length(size),
+            (None, Work::Upload { .. }, Some(hold)) => hold.check_any_left(&*self.images.catalog),
+            _ => Ok(()),
+        }
+    }
+
     fn check_length(&self, length: u64) -> Result<()> {
         let cap = self.images.options().image_size_cap;
         if length > cap {
@@ -417,7 +438,10 @@ impl Upload {
             Some(expected) if length > expected => Err(Error::Invalid(format!(
                 "Size exceeds: expected {expected} bytes, got {length} bytes"
             ))),
-            _ => Ok(()),
+            expected => {
+                let length = length.max(self.len()).max(expected.unwrap_or_default());
+                self.hold.as_ref().map_or(Ok(()), |hold| hold.set(&*self.images.catalog, length))
+            }
         }
     }
 

@@ -91,6 +91,14 @@ pub fn open_file(path: &Path) -> Result<Arc<dyn ImageReader>> {
     Ok(Arc::new(FileReader::new(file, shown)?))
 }
 
+/// An open file that is in no store, to be read as finished data is; `name` is for messages.
+///
+/// # Errors
+/// `StoreUnavailable`
+pub fn reader_of(file: std::fs::File, name: String) -> Result<Arc<dyn ImageReader>> {
+    Ok(Arc::new(FileReader::new(file, name)?))
+}
+
 impl Store for FileStore {
     fn name(&self) -> &str {
         &self.name

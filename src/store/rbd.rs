@@ -5,7 +5,7 @@
 //! are loaded when such a store is opened (`library`); all unsafe code of glancefs is in this
 //! module.  `connection` and `cluster` are the way to the cluster, `image` and `completion` an RBD
 //! image and its requests, `bounded` sees to it that no call waits for ever.  `writer` (through
-//! `pipeline`), `reader` (through `waiting` and `hand_over`) and `removal` are the store's three
+//! `pipeline`), `reader` (through `read`, `waiting` and `hand_over`) and `removal` are the store's three
 //! sides; `extents` is where data is, `location` what URLs say, `room` and `sizes` what is known of
 //! the store and of its images without asking.
 //!
@@ -26,6 +26,7 @@ mod listing;
 mod location;
 mod offering;
 mod pipeline;
+mod read;
 mod reader;
 mod removal;
 mod room;

@@ -157,3 +157,26 @@ fn the_operator_may_read_what_is_deactivated() {
     eventually("seen", || fs.try_sh("test -e $M/d").ok());
     assert_eq!(fs.sh("cat $M/d"), "stored");
 }
+
+#[test]
+fn a_project_that_has_its_quota_gets_no_more() {
+    let fs = Start::default().with_api().config("[DEFAULT]\nuser_storage_quota = 1MB\n").mount();
+    fs.noise("a", 700_000);
+    fs.noise("b", 348_576);
+    fs.sh("cp a $M/a");
+    fs.refused("cp a $M/b", "Disk quota exceeded");
+    fs.sh("cp b $M/b");
+    fs.refused("printf x | dd of=$M/c status=none", "Disk quota exceeded");
+    fs.sh("rm -f $M/c $M/b");
+    // By both faces at once.
+    let url = format!("http://{}/v2/images", fs.api.unwrap());
+    fs.sh(&format!(
+        "for i in 1 2 3 4; do
+           cp b $M/m$i 2>/dev/null &
+           id=$(curl -sf -d '{{\"disk_format\":\"raw\",\"container_format\":\"bare\"}}' {url} | grep -o '\"id\":\"[^\"]*' | cut -c7-)
+           curl -s -T b -H 'Content-Type: application/octet-stream' {url}/$id/file &
+         done; wait"
+    ));
+    let used = fs.sh("cat $M/* | wc -c");
+    assert!(used.trim().parse::<u64>().unwrap() <= 1 << 20, "{used}");
+}

@@ -113,8 +113,8 @@ fn base64(bytes: &[u8]) -> String {
 fn normal(value: &Value) -> Value {
     match value {
         Value::Array(list) => list.iter().map(normal).collect(),
-        Value::Object(object) if object.contains_key("versions") => versions(object),
         Value::Object(object) if object.contains_key("disk_format") => image(object),
+        Value::Object(object) if object.contains_key("last_accessed") => cached(object),
         Value::Object(object) => {
             let shown = object.iter().map(|(key, value)| {
                 let shown = match key.as_str() {
@@ -151,9 +151,12 @@ fn image(object: &Map<String, Value>) -> Value {
     Value::Object(normal.collect())
 }
 
-/// Which versions there are depends on the features; the form of the list does not.
-fn versions(object: &Map<String, Value>) -> Value {
-    let mut list = object["versions"].as_array().cloned().unwrap_or_default();
-    list.retain(|version| version["id"] == "v2.0" || version["id"] == "v2.15");
-    list.into()
+/// A file of the cache: when it was made and used, and which number it has, is its own.
+fn cached(object: &Map<String, Value>) -> Value {
+    let own = ["id", "last_accessed", "last_modified"];
+    let shown = object.iter().map(|(key, value)| {
+        let own = own.contains(&&**key) && value.is_number();
+        (key.clone(), if own { "its own".into() } else { value.clone() })
+    });
+    Value::Object(shown.collect())
 }

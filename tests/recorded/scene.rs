@@ -43,11 +43,31 @@ impl Prop {
     }
 }
 
+/// Images that are in the cache: from which exchange of area `14` on; empty: before the first.
+pub const CACHED: &[(&str, &str)] = &[
+    ("", "4910971a-0b92-4e84-a5c3-c0ea71af62dc"),
+    ("list cached", "514ffd9b-4d09-4cec-b956-1d1fcda673ee"),
+];
+
+const BYTES: &[u8] = &{
+    let mut bytes = [0; 4096];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = at as u8;
+        at += 1;
+    }
+    bytes
+};
+
 pub fn props() -> Vec<Prop> {
     let hello: Option<&[u8]> = Some(b"hello world");
     let mut community = prop("04", "8a0d1347-860a-44ac-b403-f136c7afccfb", "comm", hello)
         .with(json!({"visibility": "community"}));
     community.actor = "alt_demo";
+    let mut limited = prop("20", "8742bb35-8b30-4dce-91f2-d9467f265241", "q2", None);
+    limited.actor = "alt_demo";
+    let mut staged = prop("20", "a5d47b4c-b102-4eae-b03e-64e037b898ce", "q3", None);
+    staged.actor = "alt_demo";
     let mut bare = prop("07", "b4ea6399-acdb-4723-b579-3b7240c9f9fe", "none", None);
     bare.body = json!({"name": "none"});
     let mut copied = prop("18", "30172e32-1a65-4253-bf17-a7f87b779850", "copyme", Some(&DIGITS));
@@ -88,6 +108,10 @@ pub fn props() -> Vec<Prop> {
         prop("07", "5b9f8b7c-b3bc-45b0-a8b0-f35594379cb4", "qcow2", None)
             .with(json!({"disk_format": "qcow2"})),
         prop("08", "bdedac8a-f638-4938-b0b9-9f7376d25ca4", "queued", None),
+        prop("14", "514ffd9b-4d09-4cec-b956-1d1fcda673ee", "cached", Some(BYTES)),
+        prop("14", "b0161260-cf64-4ce7-ad13-e765ed4cd412", "queued", None),
+        limited,
+        staged,
         prop("17", "79bed922-778c-4f81-9165-70189118a42d", "loc3", None),
     ]
 }
@@ -106,9 +130,10 @@ static DIGITS: [u8; 1000] = {
 /// The bodies that the recordings uploaded, told apart by their length.
 pub fn upload(length: u64) -> Vec<u8> {
     match length {
-        4096 => (0..=255).cycle().take(4096).collect(),
         1000 => DIGITS.to_vec(),
+        4096 => BYTES.to_vec(),
         196_616 => empty_qcow2(),
+        0x30_0000 => vec![b'x'; 3 << 20],
         other => panic!("no upload has {other} bytes"),
     }
 }

@@ -81,15 +81,18 @@ impl Filling {
         let path = self.cache.path.join(self.image.as_str());
         let file = fs::metadata(&path).map_err(Error::io("stat", path.display()))?;
         let now = now();
-        let record = Record {
+        let mut record = Record {
             contents: self.contents.clone(),
             stamp: Stamp::of(&file),
             allocated: allocated(&file),
             cached_at: now / 1000,
             used_at: now,
             hits: 0,
+            number: 0,
         };
         let mut state = self.cache.state.lock();
+        state.last_number += 1;
+        record.number = state.last_number;
         state.reserved -= self.reserved;
         self.reserved = 0;
         state.entries.insert(self.image, Entry { record, reader: None });

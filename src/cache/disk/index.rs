@@ -58,6 +58,9 @@ pub(super) struct Record {
     pub(super) used_at: i64,
     /// How often it was opened.
     pub(super) hits: u64,
+    /// Counts the files of this cache, in the order in which they were verified.
+    #[serde(default)]
+    pub(super) number: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +113,7 @@ mod tests {
             cached_at: 1,
             used_at: 2,
             hits: 3,
+            number: 1,
         }
     }
 

@@ -282,3 +282,20 @@ pub(super) fn summary(connection: &Connection) -> Result<Summary> {
     })?;
     Ok(summary)
 }
+
+/// What the images of an owner take.
+pub(super) fn storage_usage(
+    connection: &Connection,
+    owner: Option<&ProjectId>,
+    except: &[ImageId],
+) -> Result<u64> {
+    let sql = "SELECT coalesce(sum(size * (SELECT count(*) FROM image_locations AS l \
+         WHERE l.image_id = i.id AND l.status != 'deleted')), 0) FROM images AS i \
+         WHERE owner IS ?1 AND +deleted = 0 AND size > 0 \
+         AND status NOT IN ('killed', 'deleted', 'pending_delete') \
+         AND id NOT IN (SELECT value FROM json_each(?2))";
+    let except = json_array(except.iter().map(ImageId::as_str));
+    let owner = owner.map(ProjectId::as_str);
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row((owner, except), |row| row.get::<_, Unsigned>(0))?.0)
+}

@@ -115,10 +115,6 @@ impl Caching {
         for location in image.locations.iter().filter(|location| location.status == "active") {
             let url = &location.url;
             let Some(store) = self.stores.iter().find(|store| store.owns(url)) else { continue };
-            if store.is_local() {
-                let what = format!("it is on this machine already, in store {}", store.name());
-                return Err(Error::Unsupported(what));
-            }
             match store.open(url) {
                 Ok(reader) => return Ok(reader),
                 Err(error) => failure = error,

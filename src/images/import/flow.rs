@@ -14,18 +14,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
+use super::prepare::Alterations;
 use super::transfer::{Failed, Stored, transfer};
 use super::workers::{Running, Stop};
 use super::{FAILED_IMPORT, IMPORTING_TO, Job, Method, STAGE_HOST, merge_stores};
 use crate::catalog::model::{Image, Status};
 use crate::error::{Error, Result};
 use crate::images::crash::{self, Step};
+use crate::images::storage_quota::Hold;
 use crate::images::tasks::INTERNAL_ERROR;
 use crate::images::{Images, format};
 use crate::store::{ImageReader, Store};
 
 /// How often the task says how far it is; by that others know that it goes on.
-const NOTICE: Duration = Duration::from_secs(60);
+pub(super) const NOTICE: Duration = Duration::from_secs(60);
 
 /// How an import stands.
 #[derive(Default)]
@@ -34,14 +36,22 @@ struct Stand {
     begun: bool,
     /// What stores have and the record does not name.
     stored: Vec<Stored>,
+    /// How many stores have it, named by the record or not.
+    copies: u64,
+    /// Its part of the project's quota, where there is one.
+    hold: Option<Hold>,
     /// A store has something of it that it could not remove.
     left_behind: bool,
+    /// What the record says besides, once it names the data.
+    alterations: Option<Alterations>,
 }
 
 /// Why an import failed.
 enum Failure {
     /// Before any store was written.
     Early(Error),
+    /// Data could not be fetched, or a plugin did not take it.
+    Unprepared(Error),
     /// At a store that must not fail.
     At(String, Error),
     /// At every store.
@@ -89,12 +99,16 @@ impl Images {
             Ok(())
         })?;
         stand.begun = true;
+        stand.hold = self.storage_quota.begin(&image);
         crash::point(Step::Importing);
-        self.fetch(job, running)?;
-        if !job.is_copy() {
-            self.run_plugins(job, running)?;
-        }
-        let source = self.source_of(job, &image)?;
+        let source = if job.is_copy() {
+            self.existing_data(&image)?
+        } else {
+            let prepared = self.prepare(job, &image, running).map_err(Failure::Unprepared)?;
+            stand.alterations = Some(prepared.alterations);
+            prepared.data
+        };
+        crash::point(Step::ImportPrepared);
         let stored = self.store_everywhere(job, &source, running, stand);
         drop(source);
         stored?;
@@ -105,27 +119,8 @@ impl Images {
         Ok(())
     }
 
-    /// Gets data into the staging area that is not there yet: the place for methods that fetch it.
-    fn fetch(&self, job: &Job, _running: &Running) -> Result<()> {
-        match &job.method {
-            Method::Direct | Method::Copy => Ok(()),
-            Method::WebDownload { .. } => {
-                Err(Error::Unsupported("web-download is not available".to_string()))
-            }
-        }
-    }
-
-    /// Alters staged data, and the record with it, before it goes to the stores: the place for
-    /// import plugins.
-    fn run_plugins(&self, _job: &Job, _running: &Running) -> Result<()> {
-        Ok(())
-    }
-
-    /// What goes to the stores.
-    fn source_of(&self, job: &Job, image: &Image) -> Result<Arc<dyn ImageReader>> {
-        if !job.is_copy() {
-            return self.staging()?.reader(job.image);
-        }
+    /// Where the data of an image is that has it.
+    fn existing_data(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
         let mut failure = Error::NotFound("Image not found in any configured store".to_string());
         for location in image.locations.iter().filter(|location| location.status == "active") {
             match self.store_of(&location.url).map(|store| store.open(&location.url)) {
@@ -148,10 +143,11 @@ impl Images {
         let mut there = false;
         for name in job.stores.clone() {
             let done = self.store_named(Some(&name)).map_err(nothing_written);
-            let done = done.and_then(|store| self.store_in(job, &store, source, running));
+            let done = done.and_then(|store| self.store_in(job, &store, source, running, stand));
             let failed = match done {
                 Ok(stored) => {
                     stand.stored.push(stored);
+                    stand.copies += 1;
                     None
                 }
                 Err(Failed { error, left_behind }) => {
@@ -188,13 +184,21 @@ impl Images {
         store: &Arc<dyn Store>,
         source: &Arc<dyn ImageReader>,
         running: &Running,
+        stand: &Stand,
     ) -> Result<Stored, Failed> {
         let id = job.image;
         let record = self.catalog.get(id).map_err(nothing_written)?;
         let gone = || nothing_written(Error::Gone(format!("Image {id} was deleted")));
-        let image = record.ok_or_else(gone)?;
+        let mut image = record.ok_or_else(gone)?;
+        if let Some(alterations) = &stand.alterations {
+            alterations.apply(&mut image);
+        }
         let judged = if job.is_copy() { Ok(None) } else { self.judge(&image, &**source) };
         let virtual_size = judged.map_err(nothing_written)?;
+        if let Some(hold) = &stand.hold {
+            let bytes = source.size().saturating_mul(stand.copies + 1);
+            hold.set(&*self.catalog, bytes).map_err(nothing_written)?;
+        }
         let mut noticed = Instant::now();
         let mut progress = |bytes: u64| {
             running.check()?;
@@ -241,6 +245,9 @@ impl Images {
                     false,
                 );
             }
+            if let Some(alterations) = &stand.alterations {
+                alterations.apply(image);
+            }
             if !job.is_copy() {
                 image.status = Status::Active;
                 image.size = Some(first.size);
@@ -269,7 +276,7 @@ impl Images {
     }
 
     /// Notes how far the task is.
-    fn note(&self, job: &mut Job, message: impl Into<String>) -> Result<()> {
+    pub(super) fn note(&self, job: &mut Job, message: impl Into<String>) -> Result<()> {
         if self.note_progress(&mut job.task, message)? {
             return Ok(());
         }
@@ -279,12 +286,14 @@ impl Images {
     /// Removes what a failed import has written, and says in the record what has become of it.
     ///
     /// An image that was being copied is as it was.  Another one that is interrupted, whose data
-    /// could not be fetched, or that no store would have is `queued` again; one whose staged data
+    /// could not be fetched, that a plugin did not take, or that no store would have is `queued`
+    /// again; one whose staged data
     /// failed at a store stays `importing`, for good (Glance: so it is, and nothing is lost but the
     /// record).
     fn give_up(&self, job: &mut Job, failure: Failure, stop: Option<Stop>, stand: &mut Stand) {
         let (failed, error, mut queued) = match &failure {
             Failure::Early(error) => (job.stores.clone(), error.to_string(), false),
+            Failure::Unprepared(error) => (job.stores.clone(), error.to_string(), true),
             Failure::At(store, error) => (vec![store.clone()], error.to_string(), false),
             Failure::Everywhere => (Vec::new(), "no store would have it".to_string(), true),
         };

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{error, warn};
 
 use super::Job;
+use super::watch::Watch;
 use crate::catalog::model::ImageId;
 use crate::catalog::tasks::TaskId;
 use crate::error::{Error, Result};
@@ -55,7 +56,8 @@ impl Stop {
 pub(super) struct Running {
     image: ImageId,
     task: TaskId,
-    deadline: Instant,
+    /// For whatever waits below, without knowing of imports.
+    watch: Watch,
     stop: Mutex<Option<Stop>>,
 }
 
@@ -63,7 +65,7 @@ impl Running {
     /// Why it is to end, if it is.
     pub(super) fn stopped(&self) -> Option<Stop> {
         let mut stop = self.stop.lock();
-        if stop.is_none() && Instant::now() >= self.deadline {
+        if stop.is_none() && self.watch.left().is_zero() {
             *stop = Some(Stop::Late);
         }
         *stop
@@ -77,8 +79,14 @@ impl Running {
         self.stopped().map_or(Ok(()), |stop| Err(Error::Gone(stop.words().to_string())))
     }
 
+    /// For a step that does not know of imports.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     fn tell(&self, why: Stop) {
         self.stop.lock().get_or_insert(why);
+        self.watch.call_off();
     }
 }
 
@@ -228,7 +236,7 @@ impl Worker {
         let running = Arc::new(Running {
             image: job.image,
             task: job.task.id,
-            deadline: Instant::now() + self.timeout,
+            watch: Watch::new(self.timeout),
             stop: Mutex::new(None),
         });
         state.running.push(Arc::clone(&running));

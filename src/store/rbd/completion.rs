@@ -1,18 +1,28 @@
-//! Asynchronous reads and writes of an image.
+//! Asynchronous requests to an image.
 //!
 //! A request owns its buffer until librbd has finished with it, whoever may have stopped waiting.
-//! It ends on a thread of librbd's, which must go on at once: what is called there only hands the
-//! outcome over, and never owns an image (closing one there would wait for itself).
+//! It ends on a thread of librbd's, which must go on at once: what is called there does little, and
+//! waits for nothing ([`is_librbds_thread`]).
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
-use super::buffers::Buffer;
 use super::errno::{Errno, check, check_count};
 use super::image::Image;
 use super::library::{Library, RawCompletion};
 
 /// Takes a request's outcome: how many bytes, or why not, and its buffer.
 pub(super) type Done<B = Vec<u8>> = Box<dyn FnOnce(Result<usize, Errno>, B) + Send>;
+
+thread_local! {
+    static LIBRBDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is librbd's, and a request has just ended on it.  Whatever waits for librbd
+/// would wait for itself here.
+pub(super) fn is_librbds_thread() -> bool {
+    LIBRBDS.get()
+}
 
 /// What librbd holds for us.
 struct Request<B> {
@@ -22,33 +32,6 @@ struct Request<B> {
 }
 
 impl Image {
-    /// Starts a read of `length` bytes into `buffer`, whose contents are lost.
-    pub(super) fn start_read(
-        &self,
-        offset: u64,
-        length: usize,
-        mut buffer: Buffer,
-        done: Done<Buffer>,
-    ) {
-        buffer.make_room(length);
-        let filled: Done<Buffer> = Box::new(move |outcome, mut buffer| {
-            if let Ok(count) = outcome
-                && count <= length
-            {
-                // SAFETY: there is room for `length` bytes, and librbd has filled so many.
-                unsafe { buffer.set_filled(count) };
-            }
-            done(outcome, buffer);
-        });
-        self.submit(buffer, filled, |buffer, completion| {
-            let start = buffer.start().cast();
-            // SAFETY: a live image, and a buffer that stays until the completion.
-            unsafe {
-                (self.library().rbd_aio_read2)(self.raw(), offset, length, start, completion, 0)
-            }
-        });
-    }
-
     /// Starts a write of all of `buffer`.
     pub(super) fn start_write(&self, offset: u64, buffer: Vec<u8>, done: Done) {
         self.submit(buffer, done, |buffer, completion| {
@@ -81,7 +64,7 @@ impl Image {
     /// Gives a request to librbd.  `done` is called exactly once, perhaps before this returns.
     ///
     /// The image may be dropped meanwhile: closing it waits for what was started.
-    fn submit<B>(
+    pub(super) fn submit<B>(
         &self,
         buffer: B,
         done: Done<B>,
@@ -123,5 +106,7 @@ unsafe extern "C" fn completed<B>(completion: RawCompletion, request: *mut c_voi
         (library.rbd_aio_release)(completion);
         answer
     };
+    LIBRBDS.set(true);
     done(check_count(answer), buffer);
+    LIBRBDS.set(false);
 }

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::super::Capacity;
 use super::RbdOptions;
-use super::bounded::bounded;
+use super::bounded::{bounded, unattended};
+use super::completion::is_librbds_thread;
 use super::errno::{Errno, check};
 use super::library::{ClusterStat, Library, RawCluster, RawPool, leave_without_destructors};
 use crate::error::{Error, Result};
@@ -35,13 +36,18 @@ const TIMEOUTS: [(&CStr, f64); 3] = [
 ];
 
 /// What is set for every connection, and why.
-const SETTINGS: [(&CStr, &CStr); 5] = [
+const SETTINGS: [(&CStr, &CStr); 8] = [
     // Failures come back as errors; the daemon's stderr is its own log.
     (c"log_to_stderr", c"false"),
     (c"err_to_stderr", c"false"),
     // Uploads are pipelined and blocks are cached above: another copy would only delay errors.
     (c"rbd_cache", c"false"),
     (c"rbd_readahead_max_bytes", c"0"),
+    // Requests go out from the thread that makes them, which saves a change of threads for each...
+    (c"rbd_non_blocking_aio", c"false"),
+    // ...and which must not be held up: those who make requests bound what is under way.
+    (c"objecter_inflight_ops", c"0"),
+    (c"objecter_inflight_op_bytes", c"0"),
     // An upload's image is nobody else's: taking a dead daemon's lock needs no ban on its client,
     // which Glance's documented caps would not allow.
     (c"rbd_blocklist_on_break_lock", c"false"),
@@ -145,10 +151,25 @@ impl Handle {
     }
 }
 
+/// A raw handle on its way out of a [`Handle`].
+struct Unowned(RawCluster);
+
+// SAFETY: as for `Handle`.
+unsafe impl Send for Unowned {}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: every pool and image of this handle keeps it alive, so there are none.
-        unsafe { (self.library.rados_shutdown)(self.cluster) };
+        let (library, cluster) = (self.library, Unowned(self.cluster));
+        let shut_down = move || {
+            let Unowned(cluster) = { cluster };
+            // SAFETY: every pool and image of this handle keeps it alive, so there are none.
+            unsafe { (library.rados_shutdown)(cluster) };
+        };
+        if !is_librbds_thread() {
+            shut_down();
+        } else if unattended(shut_down).is_err() {
+            tracing::warn!("a connection to Ceph stays open, since too many calls hang");
+        }
     }
 }
 

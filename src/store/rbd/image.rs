@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bounded::{Progress, bounded, progressed, unattended};
+use super::completion::is_librbds_thread;
 use super::connection::Connection;
 use super::errno::{Errno, check};
 use super::library::{
@@ -311,7 +312,7 @@ impl Drop for Image {
             // SAFETY: nobody has the image any more; closing waits for requests under way.
             check(unsafe { (connection.library().rbd_close)(raw) })
         };
-        let closed = if self.unanswered.load(Ordering::Relaxed) {
+        let closed = if self.unanswered.load(Ordering::Relaxed) || is_librbds_thread() {
             unattended(move || {
                 let _ = close();
             })

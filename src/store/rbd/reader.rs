@@ -48,6 +48,10 @@ struct Witness {
     cloned: bool,
 }
 
+/// Reads of so many bytes are answered on librbd's thread where nothing has to be looked for: the
+/// change of threads takes longer than the answer.  Longer ones would hold up what ends after them.
+const ANSWERED_AT_ONCE: usize = 256 << 10;
+
 /// A finished image, open.
 pub struct RbdReader {
     inner: Arc<Inner>,
@@ -216,23 +220,41 @@ impl RbdReader {
         self.witness.look_for_objects(self.image.connection().pool(), &suspects)
     }
 
+    /// Whether what was read is right without [`verify`](Self::verify) having to ask anything.
+    fn is_plainly_right(&self, offset: u64, data: &[u8]) -> bool {
+        !self.removed.load(Ordering::Acquire)
+            && !self.witness.cloned
+            && self.zero_parts(offset, data).next().is_none()
+    }
+
     /// Where objects have answered nothing but zeros although there should be data.
     fn suspects(&self, offset: u64, data: &[u8]) -> Result<Vec<u64>, Errno> {
-        let unit = self.witness.stripe_unit;
         let mut suspects = Vec::new();
-        let mut at = 0;
-        while at < data.len() {
-            let start = offset + at as u64;
-            let left = unit - start % unit;
-            let length =
-                usize::try_from(left).map_or(data.len() - at, |left| left.min(data.len() - at));
-            let part = data.get(at..at + length).unwrap_or_default();
-            at += length;
-            if is_zero(part) && self.extents()?.intersects(&(start..start + length as u64)) {
-                suspects.push(start);
+        for part in self.zero_parts(offset, data) {
+            if self.extents()?.intersects(&part) {
+                suspects.push(part.start);
             }
         }
         Ok(suspects)
+    }
+
+    /// What objects have answered nothing but zeros for.
+    fn zero_parts<'a>(
+        &self,
+        offset: u64,
+        mut data: &'a [u8],
+    ) -> impl Iterator<Item = ByteRange> + use<'a> {
+        let unit = self.witness.stripe_unit;
+        let mut start = offset;
+        let parts = std::iter::from_fn(move || {
+            let left = unit - start % unit;
+            let length = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
+            let (part, rest) = data.split_at_checked(length)?;
+            let range = start..start + length as u64;
+            (data, start) = (rest, range.end);
+            Some((range, part)).filter(|_| length > 0)
+        });
+        parts.filter(|(_, part)| is_zero(part)).map(|(range, _)| range)
     }
 }
 
@@ -249,8 +271,8 @@ impl ImageReader for RbdReader {
         Ok(length)
     }
 
-    /// `done` is called on one of the few threads that all readers of a store share, at the latest
-    /// when Ceph's own timeouts have ended the request.
+    /// `done` is called on one of the few threads that all readers of a store share, or on librbd's,
+    /// at the latest when Ceph's own timeouts have ended the request.
     fn start_read(self: Arc<Self>, range: ByteRange, done: ReadDone) {
         let end = range.end.min(self.size);
         let length = usize::try_from(end.saturating_sub(range.start)).unwrap_or(usize::MAX);
@@ -265,22 +287,26 @@ impl ImageReader for RbdReader {
         let finish = self.hand_over.clone();
         let buffers = Arc::clone(&self.inner.buffers);
         let buffer = buffers.take(length);
-        // librbd's thread must not drop what closes an image, so all of it moves on.
         self.image.start_read(
             offset,
             length,
             buffer,
-            Box::new(move |outcome, buffer| {
-                finish.give(Box::new(move || {
-                    let outcome = outcome
-                        .and_then(|count| if count == length { Ok(()) } else { Err(Errno::IO) })
-                        .and_then(|()| reader.verify(offset, buffer.as_ref()));
-                    if outcome == Err(Errno::TIMEDOUT) {
+            Box::new(move |outcome| {
+                let at_once = length <= ANSWERED_AT_ONCE
+                    && outcome
+                        .as_ref()
+                        .is_ok_and(|buffer| reader.is_plainly_right(offset, buffer.as_ref()));
+                let answer = move || {
+                    let read = outcome.and_then(|buffer| {
+                        reader.verify(offset, buffer.as_ref())?;
+                        Ok(buffers.lend(buffer))
+                    });
+                    if matches!(read, Err(Errno::TIMEDOUT)) {
                         reader.note_unanswered(range);
                     }
-                    let read = outcome.map(|()| buffers.lend(buffer));
                     done(read.map_err(|error| reader.error("read", error)));
-                }));
+                };
+                if at_once { answer() } else { finish.give(Box::new(answer)) }
             }),
         );
     }

@@ -8,10 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::buffers::Buffer;
 use super::errno::Errno;
 use super::image::Image;
-
-/// Requests are no longer than this, and end at multiples of it: short enough for a reader of some
-/// MiB to have several under way.
-const PIECE: u64 = 1 << 20;
+use super::read::parts;
 
 /// So many are under way for one read.
 const IN_FLIGHT_MAX: usize = 16;
@@ -46,10 +43,7 @@ fn start(image: &Image, offset: u64, length: usize) -> Arc<Slot> {
         offset,
         length,
         Buffer::default(),
-        Box::new(move |outcome, buffer| {
-            // What is asked for lies within the image: less is a failure.
-            let outcome =
-                outcome.and_then(|count| if count == length { Ok(buffer) } else { Err(Errno::IO) });
+        Box::new(move |outcome| {
             *answered.outcome.lock() = Some(outcome);
             answered.ended.notify_all();
         }),
@@ -60,12 +54,12 @@ fn start(image: &Image, offset: u64, length: usize) -> Arc<Slot> {
 /// Fills `wanted`, all of which lies within the image.
 pub(super) fn read(image: &Image, offset: u64, wanted: &mut [u8]) -> Result<(), Errno> {
     let limit = image.connection().limit();
-    let mut pieces = pieces(offset, wanted.len()).into_iter();
+    let mut parts = parts(offset, wanted.len()).into_iter();
     let mut under_way = std::collections::VecDeque::new();
     let mut rest = wanted;
     loop {
         while under_way.len() < IN_FLIGHT_MAX
-            && let Some((at, length)) = pieces.next()
+            && let Some((at, length)) = parts.next()
         {
             under_way.push_back(start(image, at, length));
         }
@@ -75,33 +69,5 @@ pub(super) fn read(image: &Image, offset: u64, wanted: &mut [u8]) -> Result<(), 
         let (now, later) = rest.split_at_mut_checked(data.len()).ok_or(Errno::IO)?;
         now.copy_from_slice(data);
         rest = later;
-    }
-}
-
-/// Offsets and lengths of the requests for a range.
-fn pieces(offset: u64, length: usize) -> Vec<(u64, usize)> {
-    let end = offset + length as u64;
-    let mut at = offset;
-    let mut pieces = Vec::new();
-    while at < end {
-        let next = ((at / PIECE + 1) * PIECE).min(end);
-        // Never more than PIECE.
-        pieces.push((at, (next - at) as usize));
-        at = next;
-    }
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_end_at_multiples() {
-        assert_eq!(pieces(5, 0), []);
-        assert_eq!(pieces(PIECE - 1, 2), [(PIECE - 1, 1), (PIECE, 1)]);
-        let piece = PIECE as usize;
-        let expected = [(0, piece), (PIECE, piece), (2 * PIECE, piece / 2)];
-        assert_eq!(pieces(0, 2 * piece + piece / 2), expected);
     }
 }

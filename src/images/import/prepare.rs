@@ -1,0 +1,155 @@
+//! What happens to data before it goes to any store: it is fetched where it has to be, and the
+//! operator's plugins have their way with it.
+//!
+//! What is made on the way has no name, so that a crash leaves nothing of it; what was staged keeps
+//! its name until the import is over.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+
+use super::flow::NOTICE;
+use super::plugins::Plugins;
+use super::unnamed::unnamed_file;
+use super::watch::Watch;
+use super::workers::Running;
+use super::{Job, Method};
+use crate::catalog::model::Image;
+use crate::error::{Error, Result};
+use crate::images::Images;
+use crate::store::ImageReader;
+use crate::store::file::reader_of;
+
+/// Data that is ready for the stores.
+pub(super) struct Prepared {
+    pub(super) data: Arc<dyn ImageReader>,
+    pub(super) alterations: Alterations,
+}
+
+/// What plugins have changed in the record.
+pub(super) struct Alterations {
+    before: Image,
+    after: Image,
+}
+
+impl Alterations {
+    /// Changes a record likewise, which somebody else may have changed meanwhile.
+    pub(super) fn apply(&self, image: &mut Image) {
+        let Self { before, after } = self;
+        if before.disk_format != after.disk_format {
+            image.disk_format.clone_from(&after.disk_format);
+        }
+        if before.container_format != after.container_format {
+            image.container_format.clone_from(&after.container_format);
+        }
+        for (name, value) in &after.properties {
+            if before.properties.get(name) != Some(value) {
+                image.properties.insert(name.clone(), value.clone());
+            }
+        }
+        image.size = after.size;
+    }
+}
+
+impl Images {
+    /// Gets the data of an image, and does to it what the operator wants.
+    ///
+    /// # Errors
+    /// Those of web-download, of the staging area and of plugins; `Gone` when the import is to end.
+    pub(super) fn prepare(
+        &self,
+        job: &mut Job,
+        image: &Image,
+        running: &Running,
+    ) -> Result<Prepared> {
+        let watch = running.watch();
+        let area = self.staging()?;
+        let plugins = Plugins {
+            list: self.options.import.plugins.clone(),
+            directory: area.directory().to_owned(),
+            size_cap: self.options.image_size_cap,
+        };
+        let (id, by, method) = (job.image, job.by.clone(), job.method.clone());
+        self.noting(job, watch, || {
+            let staged = match &method {
+                Method::WebDownload { uri } => self.fetch(uri.as_deref(), &plugins, watch)?,
+                Method::Direct | Method::Copy => area.file(id)?,
+            };
+            let mut after = image.clone();
+            let data = plugins.run(&by, &mut after, staged, watch)?;
+            let data = reader_of(data, format!("the data of image {id}"))?;
+            after.size = Some(data.size());
+            Ok(Prepared { data, alterations: Alterations { before: image.clone(), after } })
+        })
+    }
+
+    fn fetch(&self, uri: Option<&str>, plugins: &Plugins, watch: &Watch) -> Result<File> {
+        let file = unnamed_file(&plugins.directory)?;
+        let mut length = 0;
+        let mut append = |piece: &[u8]| {
+            let written = file.write_all_at(piece, length);
+            length += piece.len() as u64;
+            written.map_err(Error::io("write", "downloaded data"))
+        };
+        self.web.download(uri.unwrap_or_default(), plugins.size_cap, watch, &mut append)?;
+        Ok(file)
+    }
+
+    /// Does something that may take long, and notes now and then that the task goes on.
+    fn noting<T: Send>(
+        &self,
+        job: &mut Job,
+        watch: &Watch,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        let (done, ended) = mpsc::channel::<()>();
+        let work = move || {
+            // Dropped at the end, whichever it is, and so heard.
+            let _done = done;
+            work()
+        };
+        thread::scope(|scope| {
+            let named = thread::Builder::new().name("import-data".to_owned());
+            let worker = named.spawn_scoped(scope, work).map_err(Error::io("start", "a thread"))?;
+            let mut noted = Ok(());
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(NOTICE) {
+                let message = job.task.message.clone();
+                noted = noted.and_then(|()| self.note(job, message));
+                if noted.is_err() {
+                    watch.call_off();
+                }
+            }
+            let outcome = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            noted.and(outcome)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::model::ImageId;
+
+    #[test]
+    fn only_what_a_plugin_changed_is_changed() {
+        let mut before = Image::new(ImageId::random(), None);
+        before.disk_format = Some("qcow2".into());
+        before.container_format = Some("bare".into());
+        before.properties.insert("same".into(), "old".into());
+        let mut after = before.clone();
+        after.disk_format = Some("raw".into());
+        after.properties.insert("new".into(), "1".into());
+        after.size = Some(7);
+        let mut record = before.clone();
+        record.name = Some("renamed meanwhile".into());
+        record.properties.insert("same".into(), "newer".into());
+        Alterations { before, after }.apply(&mut record);
+        assert_eq!(record.disk_format.as_deref(), Some("raw"));
+        assert_eq!(record.name.as_deref(), Some("renamed meanwhile"));
+        assert_eq!((record.properties["same"].as_str(), record.size), ("newer", Some(7)));
+        assert_eq!(record.properties["new"], "1");
+    }
+}
