@@ -386,6 +386,23 @@ fn a_lock_is_kept_for_an_hour_of_silence_and_no_longer() {
 }
 
 #[test]
+fn an_import_that_waits_for_its_turn_keeps_its_image() {
+    let site = Site::with(ImportOptions { at_once: 1, ..ImportOptions::default() });
+    site.one.wait();
+    let [running, waiting] = [site.staged("raw"), site.staged("raw")];
+    site.import(running, &direct()).unwrap();
+    site.one.has_begun();
+    site.import(waiting, &direct()).unwrap();
+    let mut task = site.task(waiting);
+    task.updated_at = Timestamp::from_micros(0);
+    assert!(site.catalog().save_task(&task, &[TaskStatus::Pending]).unwrap());
+    assert_conflict(site.import(waiting, &direct()), "Image has active task");
+    site.one.go_on();
+    assert_eq!(site.ended(waiting).status, Status::Active);
+    assert_eq!(site.ended(running).status, Status::Active);
+}
+
+#[test]
 fn a_task_that_somebody_else_has_ended_ends() {
     let site = Site::new();
     site.one.wait();
