@@ -42,16 +42,16 @@ impl Site {
     }
 
     fn with(import: ImportOptions) -> Self {
+        Self::with_options(Options { import, ..Options::default() })
+    }
+
+    fn with_options(options: Options) -> Self {
         let directory = tempfile::Builder::new().prefix("glancefs-test-").tempdir().unwrap();
         let moody = |name| Arc::new(Moody::new(core::file_store(directory.path(), name)));
         let (one, two) = (moody("one"), moody("two"));
         let stores: Vec<Arc<dyn Store>> = vec![one.clone(), two.clone()];
         let backend = |name: &str| Backend { name: name.to_string(), description: None };
-        let options = Options {
-            enabled_backends: ["one", "two"].map(backend).to_vec(),
-            import,
-            ..Options::default()
-        };
+        let options = Options { enabled_backends: ["one", "two"].map(backend).to_vec(), ..options };
         let images = core::images_in(directory.path(), stores, options);
         Self { images, one, two, directory }
     }
@@ -307,6 +307,33 @@ fn data_of_another_format_goes_nowhere() {
 }
 
 #[test]
+fn every_copy_counts_towards_the_quota_of_the_project() {
+    let limited = || {
+        let user_storage_quota = Some(DATA.len() as u64 * 3 / 2);
+        Site::with_options(Options { user_storage_quota, ..Options::default() })
+    };
+    let site = limited();
+    let id = site.staged("raw");
+    site.import(id, &direct()).unwrap();
+    assert_eq!(property(&site.ended(id), FAILED), Some("two"));
+    assert_eq!(site.holders(id), [""; 0]);
+    site.images.delete(&owner(), id).unwrap();
+
+    let id = site.staged("raw");
+    site.import(id, &request(Method::Direct, false)).unwrap();
+    let image = site.ended(id);
+    assert_eq!((image.status, property(&image, FAILED)), (Status::Active, Some("two")));
+    assert_eq!(site.holders(id), ["one"]);
+
+    let site = limited();
+    let id = site.active();
+    site.import(id, &copy()).unwrap();
+    let image = site.ended(id);
+    assert_eq!((image.locations.len(), property(&image, FAILED)), (1, Some("two")));
+    assert_eq!(site.holders(id), ["one"]);
+}
+
+#[test]
 fn a_copy_is_the_same_or_none() {
     let site = Site::new();
     let id = site.active();
@@ -356,6 +383,23 @@ fn a_lock_is_kept_for_an_hour_of_silence_and_no_longer() {
     assert!(catalog.lock_image(id, Task::new(TaskKind::ImageImport, Map::new()).id).unwrap());
     site.import(id, &direct()).unwrap();
     assert_eq!(site.ended(id).status, Status::Active);
+}
+
+#[test]
+fn an_import_that_waits_for_its_turn_keeps_its_image() {
+    let site = Site::with(ImportOptions { at_once: 1, ..ImportOptions::default() });
+    site.one.wait();
+    let [running, waiting] = [site.staged("raw"), site.staged("raw")];
+    site.import(running, &direct()).unwrap();
+    site.one.has_begun();
+    site.import(waiting, &direct()).unwrap();
+    let mut task = site.task(waiting);
+    task.updated_at = Timestamp::from_micros(0);
+    assert!(site.catalog().save_task(&task, &[TaskStatus::Pending]).unwrap());
+    assert_conflict(site.import(waiting, &direct()), "Image has active task");
+    site.one.go_on();
+    assert_eq!(site.ended(waiting).status, Status::Active);
+    assert_eq!(site.ended(running).status, Status::Active);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::{FAILED_IMPORT, IMPORTING_TO, Job, Method, STAGE_HOST, merge_stores};
 use crate::catalog::model::{Image, Status};
 use crate::error::{Error, Result};
 use crate::images::crash::{self, Step};
+use crate::images::storage_quota::Hold;
 use crate::images::tasks::INTERNAL_ERROR;
 use crate::images::{Images, format};
 use crate::store::{ImageReader, Store};
@@ -35,6 +36,10 @@ struct Stand {
     begun: bool,
     /// What stores have and the record does not name.
     stored: Vec<Stored>,
+    /// How many stores have it, named by the record or not.
+    copies: u64,
+    /// Its part of the project's quota, where there is one.
+    hold: Option<Hold>,
     /// A store has something of it that it could not remove.
     left_behind: bool,
     /// What the record says besides, once it names the data.
@@ -94,6 +99,7 @@ impl Images {
             Ok(())
         })?;
         stand.begun = true;
+        stand.hold = self.storage_quota.begin(&image);
         crash::point(Step::Importing);
         let source = if job.is_copy() {
             self.existing_data(&image)?
@@ -141,6 +147,7 @@ impl Images {
             let failed = match done {
                 Ok(stored) => {
                     stand.stored.push(stored);
+                    stand.copies += 1;
                     None
                 }
                 Err(Failed { error, left_behind }) => {
@@ -188,6 +195,10 @@ impl Images {
         }
         let judged = if job.is_copy() { Ok(None) } else { self.judge(&image, &**source) };
         let virtual_size = judged.map_err(nothing_written)?;
+        if let Some(hold) = &stand.hold {
+            let bytes = source.size().saturating_mul(stand.copies + 1);
+            hold.set(&*self.catalog, bytes).map_err(nothing_written)?;
+        }
         let mut noticed = Instant::now();
         let mut progress = |bytes: u64| {
             running.check()?;

@@ -30,10 +30,10 @@ impl Images {
         };
         if let Some(task) = &task {
             let patience = if task.status == TaskStatus::Pending { PATIENCE * 2 } else { PATIENCE };
-            if age(task) < patience {
+            // One of ours ends in its time, however long it is silent or waits.
+            if age(task) < patience || self.imports.has(task.id) {
                 return Err(active());
             }
-            self.imports.stop_task(task.id);
             let mut ended = task.clone();
             if TaskStatus::UNFINISHED.contains(&task.status) {
                 self.fail_task(&mut ended, "Expired lock preempted");

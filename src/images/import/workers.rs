@@ -34,7 +34,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Stop {
     /// The daemon ends.
     ShuttingDown,
-    /// Its image is to be deleted, or was taken from it.
+    /// Its image is to be deleted.
     Unwanted,
     /// Its time is over.
     Late,
@@ -181,14 +181,12 @@ impl Imports {
         stopped
     }
 
-    /// Has an import end; does not wait for it.
-    pub(super) fn stop_task(&self, task: TaskId) {
+    /// Whether a task's import is under way here, or waits.
+    pub(super) fn has(&self, task: TaskId) -> bool {
         let state = self.shared.state.lock();
-        state
-            .running
-            .iter()
-            .filter(|running| running.task == task)
-            .for_each(|r| r.tell(Stop::Unwanted));
+        let mut waiting = state.waiting.iter().map(|job| job.task.id);
+        let mut running = state.running.iter().map(|running| running.task);
+        waiting.any(|other| other == task) || running.any(|other| other == task)
     }
 
     /// Takes no more, has all end, and waits for that, but not long.  Returns those that were not
