@@ -19,6 +19,8 @@ mod cache;
 mod core;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/openapi.rs"]
+mod openapi;
 #[path = "http/proxies.rs"]
 mod proxies;
 #[path = "http/quota.rs"]

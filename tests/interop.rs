@@ -12,6 +12,8 @@ mod boot;
 mod ceph;
 #[path = "interop/client.rs"]
 mod client;
+#[path = "interop/fuzzed.rs"]
+mod fuzzed;
 #[path = "interop/glance_api.rs"]
 mod glance_api;
 // Not every test binary needs all that the harness offers.

@@ -83,3 +83,48 @@ fn without_limits_of_keystone_no_usage_is_told() {
     let server = Server::start(Settings::default());
     assert!(server.request("GET", "/v2/info/usage", "").ends_with("{\"usage\":{}}"));
 }
+
+#[test]
+fn an_image_has_no_more_tags_properties_and_members_than_it_may() {
+    let limited = Options {
+        image_tag_quota: 1,
+        image_property_quota: 1,
+        image_member_quota: 1,
+        ..Options::default()
+    };
+    let unlimited = Options {
+        image_tag_quota: -1,
+        image_property_quota: -1,
+        image_member_quota: -1,
+        ..Options::default()
+    };
+    for (options, second) in [(limited, "HTTP/1.1 413"), (unlimited, "HTTP/1.1 20")] {
+        let server = Server::with(Settings::default(), options);
+        let id = server.queued_image();
+        let send = |method: &str, path: &str, kind: &str, body: &str| {
+            let more = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+            let head =
+                format!("{method} /v2/images{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+            server.ask(&format!("{head}{more}\r\n{body}"))
+        };
+        let json = "application/json";
+        let tag = |tag: &str| server.request("PUT", &format!("/v2/images/{id}/tags/{tag}"), "");
+        assert!(tag("a").starts_with("HTTP/1.1 204"));
+        assert!(tag("b").starts_with(second));
+        let member = |project: &str| {
+            let body = format!("{{\"member\":\"{project}\"}}");
+            send("POST", &format!("/{id}/members"), json, &body)
+        };
+        assert!(member("p").starts_with("HTTP/1.1 200"));
+        assert!(member("q").starts_with(second));
+        let patch = "application/openstack-images-v2.1-json-patch";
+        let add = |name: &str| {
+            let body = format!("[{{\"op\":\"add\",\"path\":\"/{name}\",\"value\":\"x\"}}]");
+            send("PATCH", &format!("/{id}"), patch, &body)
+        };
+        assert!(add("one").starts_with("HTTP/1.1 200"));
+        assert!(add("two").starts_with(second));
+        let made = send("POST", "", json, "{\"a\":\"1\",\"b\":\"2\"}");
+        assert!(made.starts_with(second), "{made}");
+    }
+}
