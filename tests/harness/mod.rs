@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
-pub use catalog::{Stored, glance_time};
+pub use catalog::{Record, Stored, glance_time};
 #[allow(unused_imports)]
 pub use cluster::Cluster;
 pub use command::{Finished, Running};
