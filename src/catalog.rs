@@ -45,7 +45,8 @@ pub trait Catalog: TaskCatalog {
     /// `new.updated_at`.  Only differing columns, properties, tags and locations are touched, so
     /// that two changes of different fields both survive.  A location is known by its URL; one
     /// whose status becomes `deleted` or `pending_delete` is marked deleted (Glance: the same), and
-    /// mere order is not recorded.
+    /// mere order is not recorded.  A change that leaves some locations of several is not done when
+    /// somebody else has removed those meanwhile.
     ///
     /// Returns whether it was done; not done means nothing was written.
     fn save(&self, old: &Image, new: &Image, from: &[Status]) -> Result<bool>;
@@ -76,6 +77,10 @@ pub trait Catalog: TaskCatalog {
     /// Bytes that the images of `owner` take (of nobody: those without one), but for some: the
     /// size of each, times its locations.  Glance: `user_get_storage_usage`.
     fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64>;
+
+    /// URLs at which images other than `except` have data, as far as they may mean a thing called
+    /// `name`: those that contain the name, and those in which something is percent-encoded.
+    fn locations_of_others(&self, except: ImageId, name: &str) -> Result<Vec<String>>;
 
     /// The ids of images shared with `project` (members that have accepted).
     fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>>;

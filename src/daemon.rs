@@ -179,7 +179,8 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
     let backend = |name: &String| {
         let store = config.stores.iter().find(|store| store.name == *name);
         let description = store.and_then(|store| store.description.clone());
-        Backend { name: name.clone(), description }
+        let weight = store.map_or(0, |store| store.weight);
+        Backend { name: name.clone(), description, weight }
     };
     let format_rules =
         FormatRules { require_match: config.require_image_format_match, ..FormatRules::default() };

@@ -11,7 +11,8 @@
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `staging`, [`import`]: data that waits, and its way from there into one store or several;
 //! - `tasks`: the records of what goes on in the background;
-//! - `removal`: the order in which an image goes;
+//! - `locations`: where data may be, and who says so;
+//! - `removal`: the order in which an image goes, or one of its locations;
 //! - `open`, `readers`, [`caching`]: images that are open, and which are kept on a local disk;
 //! - [`adopt`]: records for data that has none;
 //! - [`changes`]: telling the faces that an image is no longer what they remember.
@@ -25,6 +26,7 @@ pub mod fields;
 pub mod format;
 pub mod import;
 pub mod journal;
+mod locations;
 mod members;
 mod open;
 pub mod options;

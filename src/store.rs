@@ -66,6 +66,17 @@ pub trait Store: Send + Sync {
     /// give the same name.
     fn name_in(&self, url: &str) -> Option<String>;
 
+    /// Whether a client may give this URL for an image's data: written just as this store writes
+    /// it, and in a store that holds nothing but images.  Glance: never a file (OSSA-2014-041).
+    fn takes_location(&self, _url: &str) -> bool {
+        false
+    }
+
+    /// What operators are told of it, without asking anybody.  Glance: `/v2/info/stores/detail`.
+    fn properties(&self) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::Map::new()
+    }
+
     /// Whether calls reach no further than this machine's own disks, so that who must not wait may
     /// make them.
     fn is_local(&self) -> bool;

@@ -50,7 +50,7 @@ impl Site {
         let moody = |name| Arc::new(Moody::new(core::file_store(directory.path(), name)));
         let (one, two) = (moody("one"), moody("two"));
         let stores: Vec<Arc<dyn Store>> = vec![one.clone(), two.clone()];
-        let backend = |name: &str| Backend { name: name.to_string(), description: None };
+        let backend = |name: &str| Backend { name: name.to_string(), description: None, weight: 0 };
         let options = Options { enabled_backends: ["one", "two"].map(backend).to_vec(), ..options };
         let images = core::images_in(directory.path(), stores, options);
         Self { images, one, two, directory }

@@ -121,7 +121,7 @@ impl Serialize for View<'_> {
             let shown: Vec<_> = locations.iter().copied().map(ShownLocation::from).collect();
             map.serialize_entry("locations", &shown)?;
         }
-        if let Some(first) = locations.first().filter(|_| options.show_image_direct_url) {
+        if let Some(first) = self.first_location().filter(|_| options.show_image_direct_url) {
             map.serialize_entry("direct_url", &first.url)?;
         }
         map.serialize_entry("tags", &image.tags)?;
@@ -143,9 +143,20 @@ impl View<'_> {
         format!("/v2/images/{}", self.image.id)
     }
 
+    /// Whether the client may know where the data is.
+    fn shows_locations(&self) -> bool {
+        self.image.status != Status::Deactivated || self.admin
+    }
+
+    /// The location that is read first.
+    fn first_location(&self) -> Option<&Location> {
+        let by_weight = || self.options.by_weight(self.image).into_iter().next();
+        self.shows_locations().then(by_weight).flatten()
+    }
+
     /// Where the data is, as far as the client may know.
     fn locations(&self) -> Vec<&Location> {
-        if self.image.status == Status::Deactivated && !self.admin {
+        if !self.shows_locations() {
             return Vec::new();
         }
         self.image.locations.iter().filter(|location| location.status == "active").collect()

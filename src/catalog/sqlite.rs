@@ -200,6 +200,10 @@ impl Catalog for SqliteCatalog {
         asked.unwrap_or_else(|| Ok(self.foreign_changes.load(Ordering::Relaxed)))
     }
 
+    fn locations_of_others(&self, except: ImageId, name: &str) -> Result<Vec<String>> {
+        self.read(|transaction| read::locations_of_others(transaction, except, name))
+    }
+
     fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>> {
         self.read(|transaction| read::shared_with(transaction, project))
     }

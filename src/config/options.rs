@@ -136,6 +136,8 @@ options! {
         "Which of enabled_backends new images go to; empty: the first.";
     STORE_DESCRIPTION: ["glance_store"] "store_description", "",
         "In the section of one of enabled_backends: what it is, for people.";
+    STORE_WEIGHT: ["glance_store"] "weight", "0",
+        "In the section of one of enabled_backends: images are read from the store of most weight.";
     DATADIR: ["glance_store"] "filesystem_store_datadir"
         old [("DEFAULT", "filesystem_store_datadir")],
         "<images in the state directory>",

@@ -17,6 +17,8 @@ pub struct StoreSettings {
     pub name: String,
     /// `store_description`, for people.
     pub description: Option<String>,
+    /// `weight`: of an image's locations, those in heavier stores are read first.  Default 0.
+    pub weight: i64,
     /// What it is, and where.
     pub kind: StoreKind,
 }
@@ -238,11 +240,15 @@ impl Own<'_> {
             Some(_) => self.word(&options::STORE_DESCRIPTION)?,
             None => None,
         };
+        let weight = match self.section {
+            Some(_) => self.integer(&options::STORE_WEIGHT, i64::MIN..=i64::MAX)?,
+            None => 0,
+        };
         let kind = match kind {
             Kind::File => StoreKind::File(self.file(state_dir)?),
             Kind::Rbd => StoreKind::Rbd(self.rbd()?),
         };
-        Ok(StoreSettings { name: name.to_owned(), description, kind })
+        Ok(StoreSettings { name: name.to_owned(), description, weight, kind })
     }
 
     fn file(&mut self, state_dir: &Path) -> Result<FileSettings> {

@@ -40,12 +40,13 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// The operator's own identity: what root's mount and the API without authentication act as.
+    /// The operator's own identity: what root's mount and the API without authentication act as.  Who
+    /// is asked for no token may be a service, too.
     pub fn operator() -> Self {
         Self {
             project: None,
             user: None,
-            roles: ["admin", "member", "reader"].map(String::from).to_vec(),
+            roles: ["admin", "member", "reader", "service"].map(String::from).to_vec(),
             admin: true,
             request_id: None,
         }
@@ -60,6 +61,11 @@ impl RequestContext {
             admin: false,
             request_id: None,
         }
+    }
+
+    /// Whether it is a service of the cloud, such as Nova or Cinder (Keystone: the role `service`).
+    pub fn is_service(&self) -> bool {
+        self.has_role("service")
     }
 
     /// Whether the identity has a role (case does not matter; Keystone: role names).

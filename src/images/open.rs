@@ -75,7 +75,7 @@ impl Images {
         }
         let image = self.get(ctx, id)?;
         policy::check(ctx, Action::DownloadImage, &image)?;
-        for location in image.locations.iter().filter(|location| location.status == "active") {
+        for location in self.options.by_weight(&image) {
             let Some(store) = self.store_of(&location.url) else { continue };
             // What fails here is tried again, and said, by whoever opens it from afar.
             if let Ok(Some(reader)) = self.readers.open_near(&image, &location.url, store) {
@@ -87,7 +87,7 @@ impl Images {
 
     fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {
         let mut failure = None;
-        for location in image.locations.iter().filter(|location| location.status == "active") {
+        for location in self.options.by_weight(image) {
             let url = &location.url;
             match self.store_of(url).map(|store| self.readers.open(image, url, store)) {
                 Some(Ok(reader)) => return Ok(reader),

@@ -7,7 +7,7 @@ use super::digest::HashAlgorithm;
 use super::format::FormatRules;
 use super::import::plugins::Plugin;
 use super::import::web::WebRules;
-use crate::catalog::model::Location;
+use crate::catalog::model::{Image, Location};
 use crate::store::Store;
 
 /// A store that clients may name.
@@ -17,6 +17,8 @@ pub struct Backend {
     pub name: String,
     /// `store_description`
     pub description: Option<String>,
+    /// `weight`: of an image's locations, those in heavier stores are read first.
+    pub weight: i64,
 }
 
 /// Where images of distant stores are kept on a local disk.
@@ -107,6 +109,22 @@ pub struct Options {
 }
 
 impl Options {
+    /// How much a location's store weighs.  Glance: without `enabled_backends`, or in a store that
+    /// is not among them, nothing.
+    pub fn weight_of(&self, location: &Location) -> i64 {
+        let own = |backend: &&Backend| location.store() == Some(backend.name.as_str());
+        self.enabled_backends.iter().find(own).map_or(0, |backend| backend.weight)
+    }
+
+    /// An image's locations where data can be read, those to be tried first in front.
+    pub fn by_weight<'i>(&self, image: &'i Image) -> Vec<&'i Location> {
+        let active = image.locations.iter().filter(|location| location.status == "active");
+        let mut locations: Vec<&Location> = active.collect();
+        // Stable: the record's order decides among equals.
+        locations.sort_by_key(|location| std::cmp::Reverse(self.weight_of(location)));
+        locations
+    }
+
     /// How a record names data in a store.
     pub fn location(&self, url: &str, store: &dyn Store) -> Location {
         if self.enabled_backends.is_empty() {

@@ -36,6 +36,16 @@ pub enum Action {
     DeleteMember,
     /// Copy its data to further stores.
     CopyImage,
+    /// Learn where its data is, to have some of it removed.
+    GetImageLocation,
+    /// Say where its data is: `PATCH` of `locations`.
+    SetImageLocation,
+    /// Remove one of the places where its data is, with the data.
+    DeleteImageLocation,
+    /// Say where the data is of an image that has none: `POST …/locations`.
+    AddImageLocation,
+    /// Learn where its data is: `GET …/locations`.
+    FetchImageLocation,
 }
 
 /// Who is allowed an action.
@@ -47,6 +57,12 @@ enum Rule {
     Owner,
     /// Members of any project that sees the image, and administrators.
     Member,
+    /// Those who may read in the owning project, and administrators.
+    Reader,
+    /// Services (the role `service`: Nova, Cinder), and administrators.
+    Service,
+    /// Services, members of the owning project, and administrators.
+    ServiceOrOwner,
 }
 
 impl Action {
@@ -64,6 +80,11 @@ impl Action {
             Self::AddMember => ("add_member", Rule::Owner),
             Self::DeleteMember => ("delete_member", Rule::Owner),
             Self::CopyImage => ("copy_image", Rule::Admin),
+            Self::GetImageLocation => ("get_image_location", Rule::Reader),
+            Self::SetImageLocation => ("set_image_location", Rule::Owner),
+            Self::DeleteImageLocation => ("delete_image_location", Rule::Admin),
+            Self::AddImageLocation => ("add_image_location", Rule::ServiceOrOwner),
+            Self::FetchImageLocation => ("fetch_image_location", Rule::Service),
         }
     }
 }
@@ -74,11 +95,15 @@ impl Action {
 /// `Forbidden`, in Glance's words.
 pub fn check(ctx: &RequestContext, action: Action, image: &Image) -> Result<()> {
     let (name, rule) = action.rule();
+    let member_of_owner = owns(ctx, image.owner.as_ref()) && ctx.has_role("member");
     let allowed = ctx.admin
         || match rule {
             Rule::Admin => false,
-            Rule::Owner => owns(ctx, image.owner.as_ref()) && ctx.has_role("member"),
+            Rule::Owner => member_of_owner,
             Rule::Member => ctx.has_role("member"),
+            Rule::Reader => owns(ctx, image.owner.as_ref()) && ctx.has_role("reader"),
+            Rule::Service => ctx.is_service(),
+            Rule::ServiceOrOwner => ctx.is_service() || member_of_owner,
         };
     if !allowed {
         return Err(Error::Forbidden(format!("You are not authorized to complete {name} action.")));

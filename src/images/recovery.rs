@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::Images;
 use super::crash::{self, Step};
 use super::journal::{Entry, Work};
-use crate::catalog::model::{Image, ImageId, Status, Timestamp};
+use crate::catalog::model::{ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Store;
 pub(super) use backlog::Backlog;
@@ -80,38 +80,40 @@ impl Images {
         match work {
             Work::Stage => return self.undo_staging(id),
             Work::Import { task, stores, .. } => return self.undo_import(id, task, stores, away),
+            Work::Removal { urls } => return self.undo_removal(id, urls, away),
             _ => {}
         }
         let record = self.catalog.get(id)?;
         let complete = record.filter(|image| image.status.has_data());
         match (work, complete) {
-            (Work::Removal { urls }, Some(image)) => self.offer_again(&image, urls, away),
             // The crash came after the image was complete.
             (_, Some(_)) => Ok(()),
-            (Work::Removal { urls }, None) => {
-                for url in urls {
-                    self.at_store_of(url, away, |store| store.delete(url))?;
-                }
-                info!(image = %id, "what was left of a deleted image is removed");
-                crash::point(Step::Discarded);
-                Ok(())
-            }
             (Work::Draft { store } | Work::Upload { store }, None) => {
                 self.at_store(store, away, |store| store.discard(id))?;
                 info!(image = %id, ?work, "an unfinished upload is undone");
                 crash::point(Step::Discarded);
                 self.undo_record(id, work)
             }
-            (Work::Stage | Work::Import { .. }, None) => Ok(()),
+            (Work::Removal { .. } | Work::Stage | Work::Import { .. }, None) => Ok(()),
         }
     }
 
-    /// The crash came before the record was deleted: the image stays, as it was.
-    fn offer_again(&self, image: &Image, urls: &[String], away: &mut Vec<String>) -> Result<()> {
-        info!(image = %image.id, "its removal was interrupted before it began");
+    /// Data that the record still names stays, and is offered again: the crash came before it was
+    /// changed.  Other data goes.
+    fn undo_removal(&self, id: ImageId, urls: &[String], away: &mut Vec<String>) -> Result<()> {
+        let record = self.catalog.get(id)?;
+        let places = record.iter().flat_map(|image| &image.locations);
+        let named: Vec<&str> = places.map(|place| place.url.as_str()).collect();
         for url in urls {
-            self.at_store_of(url, away, |store| store.offer(url))?;
+            if named.contains(&url.as_str()) {
+                info!(image = %id, url, "its removal was interrupted before it began");
+                self.at_store_of(url, away, |store| store.offer(url))?;
+            } else if !self.is_others(id, url)? {
+                self.at_store_of(url, away, |store| store.delete(url))?;
+                info!(image = %id, url, "what was left of removed data is removed");
+            }
         }
+        crash::point(Step::Discarded);
         Ok(())
     }
 

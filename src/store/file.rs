@@ -26,6 +26,10 @@ use writer::FileWriter;
 /// What the names of unfinished uploads begin with; no finished image may have such a name.
 const UNFINISHED: &str = ".tmp-";
 
+/// Glance: the default of `filesystem_store_chunk_size`; said, for clients that look for it, and
+/// used for nothing here.
+const CHUNK_SIZE: u64 = 65536;
+
 /// How a [`FileStore`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStoreOptions {
@@ -114,6 +118,16 @@ impl Store for FileStore {
 
     fn name_in(&self, url: &str) -> Option<String> {
         self.directory.name_in_url(url).map(String::from)
+    }
+
+    fn properties(&self) -> serde_json::Map<String, serde_json::Value> {
+        [
+            ("data_dir".to_string(), self.directory.path().into()),
+            ("chunk_size".to_string(), CHUNK_SIZE.into()),
+            ("thin_provisioning".to_string(), self.options.thin_provisioning.into()),
+        ]
+        .into_iter()
+        .collect()
     }
 
     fn is_local(&self) -> bool {

@@ -318,6 +318,23 @@ impl Store for RbdStore {
         Some(self.inner.location(url).ok()?.image)
     }
 
+    /// In the full form, of this cluster as far as its id is known (opening it, it is).
+    fn takes_location(&self, url: &str) -> bool {
+        self.inner.location(url).is_ok_and(|location| location.written().as_deref() == Some(url))
+    }
+
+    fn properties(&self) -> serde_json::Map<String, serde_json::Value> {
+        let options = self.inner.options();
+        [
+            ("chunk_size".to_string(), self.inner.chunk_size().into()),
+            ("pool".to_string(), self.pool().into()),
+            ("thin_provisioning".to_string(), options.thin_provisioning.into()),
+            ("fsid".to_string(), self.inner.cluster.known_fsid().into()),
+        ]
+        .into_iter()
+        .collect()
+    }
+
     fn is_local(&self) -> bool {
         false
     }

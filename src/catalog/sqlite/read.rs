@@ -299,3 +299,17 @@ pub(super) fn storage_usage(
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row((owner, except), |row| row.get::<_, Unsigned>(0))?.0)
 }
+
+/// Where images other than `except` have data, if the URL contains `name` or anything encoded.
+pub(super) fn locations_of_others(
+    connection: &Connection,
+    except: ImageId,
+    name: &str,
+) -> Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT value FROM image_locations WHERE +deleted = 0 AND image_id != ?1 \
+         AND (instr(value, ?2) > 0 OR instr(value, '%') > 0)",
+    )?;
+    let urls = statement.query_map((except, name), |row| row.get(0))?;
+    Ok(urls.collect::<rusqlite::Result<_>>()?)
+}

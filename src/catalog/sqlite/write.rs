@@ -64,7 +64,14 @@ pub(super) fn save(
         return Ok(false);
     }
     save_belongings(connection, old, new)?;
-    Ok(true)
+    let removed = new.locations.len() < old.locations.len();
+    Ok(!removed || new.locations.is_empty() || is_somewhere(connection, new.id)?)
+}
+
+/// Whether an image still has a location: others may have removed what this change leaves.
+fn is_somewhere(connection: &Connection, id: ImageId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM image_locations WHERE image_id = ?1 AND +deleted = 0)";
+    Ok(connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
 }
 
 /// Marks the image and all that belongs to it deleted.  Glance: `image_destroy`.

@@ -41,6 +41,12 @@ impl Location {
         }
     }
 
+    /// The URL as Glance writes it; none for a location of the old kind.
+    pub(super) fn written(&self) -> Option<String> {
+        let place = self.place.as_ref()?;
+        Some(Self::url(&place.fsid, &place.pool, &self.image, self.snapshot.as_deref()?))
+    }
+
     /// The URL of a snapshot.
     pub(super) fn url(fsid: &str, pool: &str, image: &str, snapshot: &str) -> String {
         let parts = [fsid, pool, image, snapshot];
