@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
+#[allow(unused_imports)]
 pub use catalog::{Record, Stored, glance_time};
 #[allow(unused_imports)]
 pub use cluster::Cluster;
