@@ -95,6 +95,16 @@ fn its_complaints_are_heard_but_not_for_ever() {
 }
 
 #[test]
+fn what_it_leaves_running_is_ended_and_not_waited_for() {
+    let began = Instant::now();
+    assert_eq!(says("sleep 300 & echo done"), "done\n");
+    assert_eq!(fails("sleep 300 & echo no >&2; exit 1", LIMITS), "sh failed: no");
+    // One that has left the group holds nothing up but its own words.
+    assert!(fails("setsid sleep 60 & sleep 0.2; exit 1", LIMITS).starts_with("sh failed: exit"));
+    assert!(began.elapsed() < Duration::from_secs(50));
+}
+
+#[test]
 fn it_ends_with_all_it_started_when_the_time_is_up_or_it_is_called_off() {
     let brief = Watch::new(Duration::from_millis(300));
     let began = Instant::now();
@@ -106,7 +116,6 @@ fn it_ends_with_all_it_started_when_the_time_is_up_or_it_is_called_off() {
     thread::sleep(Duration::from_millis(100));
     watch.call_off();
     assert!(matches!(running.join().unwrap(), Err(Error::Gone(_))));
-    // The pipe of complaints is read to its end, so nobody who holds it is left.
     assert!(began.elapsed() < Duration::from_secs(60));
 }
 

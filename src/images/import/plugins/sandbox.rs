@@ -16,13 +16,14 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Gid, Pid, Resource, Rlimit, Signal, Uid, geteuid, getppid, kill_process_group,
-    set_parent_process_death_signal, setrlimit,
+    Gid, Pid, Resource, Rlimit, Signal, Uid, WaitId, WaitIdOptions, geteuid, getppid,
+    kill_process_group, set_parent_process_death_signal, setrlimit, waitid,
 };
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -36,6 +37,8 @@ pub const COMMAND: &str = "confined";
 const PULSE: Duration = Duration::from_millis(20);
 /// Files that it may have open.
 const MOST_FILES: u64 = 64;
+/// How long its complaints are waited for when it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Bytes of its complaints that are kept.
 const MOST_COMPLAINTS: u64 = 4096;
 
@@ -105,19 +108,15 @@ impl Sandbox {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(Error::io("run", &name))?;
-        let complaints = child.stderr.take();
-        let mut running = Running(child);
-        let complaints = thread::scope(|scope| {
-            let named = thread::Builder::new().name("complaints".to_owned());
-            let listener = named.spawn_scoped(scope, move || listen(complaints));
-            let status = running.wait(&name, watch);
-            // Whatever it has started ends, too, so that the listener does.
-            running.end();
-            let said = listener.map(|listener| listener.join().unwrap_or_default());
-            status.map(|status| (status, said.unwrap_or_default()))
-        });
-        let (status, said) = complaints?;
-        if status.success() { Ok(()) } else { Err(failed(&name, status, &said)) }
+        let complaints = listen(child.stderr.take());
+        let running = Running { child, ended: false };
+        running.wait(&name, watch)?;
+        let status = running.end().map_err(Error::io("end", &name))?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = complaints.recv_timeout(LAST_WORDS).unwrap_or_default();
+        Err(failed(&name, status, &said))
     }
 }
 
@@ -140,42 +139,69 @@ fn failed(name: &str, status: ExitStatus, said: &str) -> Error {
     })
 }
 
-/// Keeps the beginning of what a program complains about, and hears the rest.
-fn listen(complaints: Option<ChildStderr>) -> String {
-    let Some(mut complaints) = complaints else { return String::new() };
-    let mut kept = Vec::new();
-    // A pipe that breaks says no more.
-    let _ = complaints.by_ref().take(MOST_COMPLAINTS).read_to_end(&mut kept);
-    let _ = std::io::copy(&mut complaints, &mut std::io::sink());
-    String::from_utf8_lossy(&kept).into_owned()
+/// Keeps the beginning of what a program complains about, to be had when it has ended, and hears the
+/// rest, so that it need not wait.
+fn listen(complaints: Option<ChildStderr>) -> Receiver<String> {
+    let (heard, said) = mpsc::sync_channel(1);
+    let listener = thread::Builder::new().name("complaints".to_owned());
+    // Without a thread nothing is heard, which is no reason not to work.
+    let _ = listener.spawn(move || {
+        let Some(mut complaints) = complaints else { return };
+        let mut kept = Vec::new();
+        // A pipe that breaks says no more; nor does it matter if nobody is left to be told.
+        let _ = complaints.by_ref().take(MOST_COMPLAINTS).read_to_end(&mut kept);
+        let _ = std::io::copy(&mut complaints, &mut std::io::sink());
+        let _ = heard.send(String::from_utf8_lossy(&kept).into_owned());
+    });
+    said
 }
 
 /// A program that is ended, with all it has started, when nobody waits for it any more.
-struct Running(Child);
+struct Running {
+    child: Child,
+    ended: bool,
+}
 
 impl Running {
-    fn wait(&mut self, name: &str, watch: &Watch) -> Result<ExitStatus> {
-        loop {
-            if let Some(status) = self.0.try_wait().map_err(Error::io("wait for", name))? {
-                return Ok(status);
+    /// Waits until it has ended, and leaves it to be ended: its number is not given to another
+    /// process meanwhile.
+    fn wait(&self, name: &str, watch: &Watch) -> Result<()> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        while let Some(process) = self.process() {
+            let ended = waitid(WaitId::Pid(process), options);
+            if ended.map_err(|errno| Error::io("wait for", name)(errno.into()))?.is_some() {
+                break;
             }
             watch.check()?;
             thread::sleep(PULSE);
         }
+        Ok(())
     }
 
-    fn end(&mut self) {
-        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // Gone already: that is what was wanted.
+    fn end(mut self) -> std::io::Result<ExitStatus> {
+        self.end_now()
+    }
+
+    fn end_now(&mut self) -> std::io::Result<ExitStatus> {
+        if let Some(group) = self.process() {
+            // None of it is left: that is what was wanted.
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let _ = self.0.wait();
+        self.ended = true;
+        self.child.wait()
+    }
+
+    fn process(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.end();
+        if !self.ended {
+            // It is killed; there is nothing else to be done for it.
+            let _ = self.end_now();
+        }
     }
 }
 
