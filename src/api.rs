@@ -27,6 +27,7 @@ mod fault;
 mod images;
 mod import;
 mod listing;
+mod locations;
 mod members;
 mod metadefs;
 mod patch;

@@ -21,7 +21,8 @@ use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
 use super::{
-    Api, actions, cache, data, images, import, members, metadefs, schemas, stores, tags, tasks,
+    Api, actions, cache, data, images, import, locations, members, metadefs, schemas, stores, tags,
+    tasks,
 };
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
@@ -53,6 +54,7 @@ impl Dispatcher {
             .merge(schemas::routes())
             .merge(tasks::routes())
             .merge(import::routes())
+            .merge(locations::routes())
             .merge(metadefs::routes());
         let router = Router::new().nest("/v2", v2).fallback(no_resource).with_state(api.clone());
         Self { api, resources: TowerToHyperService::new(router) }
