@@ -110,7 +110,12 @@ impl Images {
         let said = |name: &str| task_record.input.get(name);
         let url = said("loc_url").and_then(Value::as_str).unwrap_or_default().to_string();
         let validation = said("validation_data").and_then(Value::as_object);
-        let expected = validation.map(expected).transpose()?.flatten();
+        let Ok(expected) = validation.map(expected).transpose().map(Option::flatten) else {
+            // Somebody else wrote to the task: what it was to check is lost.
+            self.end_interrupted(id, task, false)?;
+            self.catalog.unlock_image(id, task)?;
+            return Ok(false);
+        };
         let by = RequestContext {
             project: task_record.owner.clone(),
             user: task_record.user.clone(),
