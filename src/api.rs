@@ -30,6 +30,7 @@ mod head;
 mod images;
 mod import;
 mod listing;
+mod locations;
 mod members;
 mod metadefs;
 mod patch;

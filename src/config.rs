@@ -121,6 +121,10 @@ pub struct Config {
     pub image_member_quota: Option<u32>,
     /// Most locations of an image, `None` for any number.  Default 10.
     pub image_location_quota: Option<u32>,
+    /// Whether data that a location is given for is hashed.
+    pub do_secure_hash: bool,
+    /// How often that is tried again.
+    pub http_retries: u32,
     /// Values that `disk_format` may have.
     pub disk_formats: Vec<String>,
     /// Values that `container_format` may have.
@@ -204,6 +208,8 @@ impl Config {
             image_property_quota: quota(reader, &options::IMAGE_PROPERTY_QUOTA)?,
             image_tag_quota: quota(reader, &options::IMAGE_TAG_QUOTA)?,
             image_member_quota: quota(reader, &options::IMAGE_MEMBER_QUOTA)?,
+            do_secure_hash: reader.boolean(&options::DO_SECURE_HASH)?,
+            http_retries: count(reader, &options::HTTP_RETRIES, 0)?,
             image_location_quota: quota(reader, &options::IMAGE_LOCATION_QUOTA)?,
             http: Http::read(reader)?,
             user_storage_quota: storage_quota(reader)?,

@@ -26,7 +26,7 @@ pub mod fields;
 pub mod format;
 pub mod import;
 pub mod journal;
-mod locations;
+pub mod locations;
 mod members;
 mod open;
 pub mod options;
@@ -270,7 +270,10 @@ impl Images {
             check_edit(ctx, edit)?;
         }
         self.alter(ctx, id, Action::ModifyImage, |image| {
-            edits.iter().try_for_each(|edit| fields::apply(image, edit, &self.options))
+            edits.iter().try_for_each(|edit| {
+                let done = self.edit_locations(ctx, image, edit)?;
+                if done { Ok(()) } else { fields::apply(image, edit, &self.options) }
+            })
         })
     }
 
@@ -540,7 +543,12 @@ impl Images {
                 quota::check(&new, &self.options)?;
             }
             new.updated_at = Timestamp::now();
-            if self.catalog.save(&old, &new, &[old.status])? {
+            let saved = if removal::gone(&old, &new).is_empty() {
+                self.catalog.save(&old, &new, &[old.status])?
+            } else {
+                self.remove_locations(&old, &new)?
+            };
+            if saved {
                 self.changes.announce(&[id]);
                 return Ok(new);
             }

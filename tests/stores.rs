@@ -9,6 +9,8 @@
 mod adopt;
 #[path = "stores/ceph.rs"]
 mod ceph;
+#[path = "stores/locations.rs"]
+mod locations;
 // Not every test binary needs all that the harness offers.
 #[allow(unused_imports)]
 mod harness;

@@ -75,10 +75,17 @@ fn edit(operation: &Value, dialect: Dialect, schemas: &Schemas) -> Result<Edit, 
     };
     let name = path.first().cloned().unwrap_or_default();
     fields::settable(&name)?;
+    let position = path.get(1).cloned();
     let Some(value) = value.cloned() else {
-        return Ok(Edit::Remove { name });
+        return Ok(match position {
+            Some(position) => Edit::RemoveLocation { position },
+            None => Edit::Remove { name },
+        });
     };
     check_value(&name, path.len(), &value, schemas)?;
+    if let Some(position) = position {
+        return Ok(Edit::AddLocation { position, value });
+    }
     Ok(match op {
         "add" => Edit::Add { name, value, fresh: dialect == Dialect::V20 },
         _ => Edit::Replace { name, value },

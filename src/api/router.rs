@@ -22,8 +22,8 @@ use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
 use super::{
-    Api, actions, bridge, cache, data, head, images, import, members, metadefs, schemas, stores,
-    tags, tasks, v1,
+    Api, actions, bridge, cache, data, head, images, import, locations, members, metadefs, schemas,
+    stores, tags, tasks, v1,
 };
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
@@ -55,6 +55,7 @@ impl Dispatcher {
             .merge(schemas::routes())
             .merge(tasks::routes())
             .merge(import::routes())
+            .merge(locations::routes())
             .merge(metadefs::routes());
         let mut router = Router::new().nest("/v2", v2);
         if api.settings.v1 {

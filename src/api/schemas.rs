@@ -4,6 +4,7 @@
 //! and what can be set are one.
 
 mod check;
+mod location;
 mod metadefs;
 mod python;
 mod tasks;
@@ -30,6 +31,7 @@ const UUID_PATTERN: &str =
 pub(super) struct Schemas {
     image: Value,
     images: Value,
+    location: Value,
     metadefs: metadefs::Schemas,
     task: Value,
 }
@@ -38,7 +40,13 @@ impl Schemas {
     pub(super) fn new(options: &Options) -> Self {
         let image = image_schema(options);
         let images = collection_schema("images", &image);
-        Self { image, images, metadefs: metadefs::Schemas::new(), task: tasks::task() }
+        Self {
+            image,
+            images,
+            location: location::location(),
+            metadefs: metadefs::Schemas::new(),
+            task: tasks::task(),
+        }
     }
 
     /// Checks a whole image, or some of its fields.
@@ -47,6 +55,14 @@ impl Schemas {
     /// 400 with the message that Glance (python-jsonschema) gives.
     pub(super) fn check_image(&self, body: &Value) -> Result<(), Fault> {
         check::check("image", &self.image, body).map_err(Fault::bad_request)
+    }
+
+    /// Checks a location that is to be added, as `add_location`.
+    ///
+    /// # Errors
+    /// 400, as above.
+    pub(super) fn check_location(&self, body: &Value) -> Result<(), Fault> {
+        check::check("location", &self.location, body).map_err(Fault::bad_request)
     }
 
     /// Checks what a request says about metadata definitions.

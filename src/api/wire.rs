@@ -185,6 +185,12 @@ impl View<'_> {
     }
 }
 
+/// Where an image's data is, as `locations` shows it.
+pub(super) fn shown_locations(image: &Image) -> impl Serialize {
+    let active = image.locations.iter().filter(|location| location.status == "active");
+    active.map(ShownLocation::from).collect::<Vec<_>>()
+}
+
 #[derive(Serialize)]
 struct ShownLocation<'a> {
     url: &'a str,

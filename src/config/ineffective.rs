@@ -48,10 +48,10 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          client_socket_timeout config_dir config_file config_source control_exchange daemon \
          data_api db_enforce_mysql_charset default_log_levels default_publisher_id \
          delayed_delete digest_algorithm disable_process_locking disabled_notifications \
-         do_secure_hash enable_v1_registry enable_v2_api enable_v2_registry \
+         enable_v1_registry enable_v2_api enable_v2_registry \
          enable_v3_api eventlet_executor_pool_size \
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
-         graceful_shutdown_timeout hash_algorithm http_keepalive http_retries \
+         graceful_shutdown_timeout hash_algorithm http_keepalive \
          image_cache_driver image_cache_sqlite_db \
          image_cache_stall_time instance_format instance_uuid_format \
          location_strategy lock_path log-config log_color log_config log_config_append \

@@ -97,6 +97,10 @@ options! {
         "Most images in one page of a listing.";
     HASHING_ALGORITHM: ["DEFAULT"] "hashing_algorithm", "sha512",
         "Digest stored as os_hash_value: sha256, sha384 or sha512.";
+    DO_SECURE_HASH: ["DEFAULT"] "do_secure_hash", "true",
+        "Hash the data that POST /v2/images/{id}/locations names, in the background.";
+    HTTP_RETRIES: ["DEFAULT"] "http_retries", "3",
+        "How often that hash is tried again when the data cannot be read.";
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends", "",
         "Stores as name:type, …, of type file or rbd, each with a section of its own.";
     IMPORT_METHODS: ["DEFAULT"] "enabled_import_methods", "glance-direct,copy-image",

@@ -8,11 +8,13 @@
 //! - `flow`: the steps of one import, and what is left when one fails;
 //! - `prepare`: data is fetched, and the operator's [`plugins`] have their way with it;
 //! - [`web`]: bytes from elsewhere, asked for by strangers;
+//! - `location`: data that is in a store already, and becomes an image's where it is;
 //! - `transfer`: the data of one image into one store;
 //! - `undo`: after a crash;
 //! - [`unnamed`], [`watch`]: files that a crash leaves nothing of, and how long a step may go on.
 
 mod flow;
+mod location;
 mod lock;
 pub mod plugins;
 mod prepare;
@@ -29,6 +31,7 @@ use tracing::warn;
 use super::Images;
 use super::crash::{self, Step};
 use super::journal::Work;
+use super::locations::Expected;
 use super::policy::{self, Action};
 use crate::catalog::model::{Image, ImageId, Status};
 use crate::catalog::tasks::{LOCK_PROPERTY, Task, TaskKind};
@@ -56,6 +59,13 @@ pub enum Method {
     },
     /// The image has it: `copy-image`.
     Copy,
+    /// It is in a store, and stays there.  Not one of the import API's.
+    Location {
+        /// Where.
+        url: String,
+        /// What it must be, if the client says.
+        expected: Option<Expected>,
+    },
 }
 
 impl Method {
@@ -65,6 +75,7 @@ impl Method {
             Self::Direct => "glance-direct",
             Self::WebDownload { .. } => "web-download",
             Self::Copy => "copy-image",
+            Self::Location { .. } => "location",
         }
     }
 }
@@ -106,6 +117,9 @@ impl Job {
 
     /// What the journal says of it.
     fn work(&self) -> Work {
+        if matches!(self.method, Method::Location { .. }) {
+            return Work::Location { task: self.task.id.to_string() };
+        }
         Work::Import { task: self.task.id.to_string(), stores: self.stores.clone() }
     }
 }
@@ -129,6 +143,7 @@ impl Images {
         let action = match request.method {
             Method::Copy => Action::CopyImage,
             Method::Direct | Method::WebDownload { .. } => Action::ModifyImage,
+            Method::Location { .. } => Action::AddImageLocation,
         };
         policy::check(ctx, action, &image)?;
         let stale = self.break_stale_lock(&mut image)?;

@@ -37,6 +37,11 @@ pub enum Work {
         /// The stores that the data goes to.
         stores: Vec<String>,
     },
+    /// Data is being looked at that is to be an image's, or is already.
+    Location {
+        /// The task, which has the image to itself and says the rest.
+        task: String,
+    },
     /// The record is being deleted, and then its data.
     Removal {
         /// Where the data is: the record does not say it any more.

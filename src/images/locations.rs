@@ -3,13 +3,23 @@
 //! A location is an URL that the catalog records.  Whoever may write one could otherwise have the
 //! server read, hand out or delete whatever it can reach, so each is held against the stores first.
 //!
-//! - here: removing an image's data from one of its stores, and whose data a location names.
+//! - here: removing an image's data from one of its stores, and whose data a location names;
+//! - `check`: which URL may become a location;
+//! - `edit`: `PATCH` of `locations`;
+//! - `digests`: what clients say the data is.
+//!
+//! A location that is checked and hashed in the background is an import (`import::location`).
+
+mod check;
+mod digests;
+mod edit;
 
 use super::policy::{self, Action};
 use super::{ATTEMPTS, Images};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+pub use digests::Expected;
 
 impl Images {
     /// Removes an image's data from one of the stores that have it.
@@ -45,6 +55,16 @@ impl Images {
         Err(Error::Conflict(format!("Image {id} is being changed by others; try again")))
     }
 
+    /// Where an image's data is.
+    ///
+    /// # Errors
+    /// `NotFound`; `Forbidden` for others than services and administrators.
+    pub fn locations(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
+        let image = self.get(ctx, id)?;
+        policy::check(ctx, Action::FetchImageLocation, &image)?;
+        Ok(image)
+    }
+
     /// Whether a URL names data that another image has, too.
     ///
     /// # Errors
@@ -55,6 +75,22 @@ impl Images {
         let others = self.catalog.locations_of_others(id, &name)?;
         Ok(others.iter().any(|other| store.name_in(other).as_ref() == Some(&name)))
     }
+}
+
+/// An image with data says what format it has.
+///
+/// # Errors
+/// `Invalid`, in Glance's words.
+pub(super) fn check_formats(image: &Image) -> Result<()> {
+    let fields =
+        [("disk_format", &image.disk_format), ("container_format", &image.container_format)];
+    let missing: Vec<_> =
+        fields.iter().filter(|(_, format)| format.is_none()).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(Error::Invalid(format!("Properties {missing} must be set prior to saving data.")))
 }
 
 /// The record without its location in a store.

@@ -87,6 +87,12 @@ pub struct Options {
     pub image_tag_quota: i64,
     /// Most members of one image; negative: no limit.
     pub image_member_quota: i64,
+    /// Most locations of one image; negative: no limit.
+    pub image_location_quota: i64,
+    /// Hash data that a location is given for.
+    pub do_secure_hash: bool,
+    /// How often that is tried again when the data cannot be read.
+    pub http_retries: u32,
     /// Bytes that all images of one project may take; `None` for no limit.
     pub user_storage_quota: Option<u64>,
     /// Images on a page when the client does not say.
@@ -149,6 +155,9 @@ impl Default for Options {
             image_property_quota: 128,
             image_tag_quota: 128,
             image_member_quota: 128,
+            image_location_quota: 10,
+            do_secure_hash: true,
+            http_retries: 3,
             user_storage_quota: None,
             limit_param_default: 25,
             api_limit_max: 1000,

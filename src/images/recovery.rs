@@ -25,6 +25,11 @@ impl Images {
     pub(super) fn recover(&self) -> Result<()> {
         let mut later = Vec::new();
         for entry in self.journal.entries()? {
+            if let Some(Work::Location { task }) = &entry.work
+                && self.resume_location(entry.id, task)?
+            {
+                continue;
+            }
             if self.is_distant(&entry) {
                 later.push(entry);
                 continue;
@@ -55,7 +60,7 @@ impl Images {
     /// Whether this may have to wait for the network.
     fn is_distant(&self, entry: &Entry) -> bool {
         match &entry.work {
-            None | Some(Work::Stage) => false,
+            None | Some(Work::Stage | Work::Location { .. }) => false,
             Some(Work::Import { stores, .. }) => stores.iter().any(|name| self.is_far(name)),
             Some(Work::Draft { store } | Work::Upload { store }) => self.is_far(store),
             Some(Work::Removal { urls }) => urls.iter().any(|url| !self.is_local(url)),
@@ -79,6 +84,8 @@ impl Images {
         let Some(work) = &entry.work else { return Ok(()) };
         match work {
             Work::Stage => return self.undo_staging(id),
+            // What could not be taken up again was ended.
+            Work::Location { .. } => return Ok(()),
             Work::Import { task, stores, .. } => return self.undo_import(id, task, stores, away),
             Work::Removal { urls } => return self.undo_removal(id, urls, away),
             _ => {}
@@ -94,7 +101,7 @@ impl Images {
                 crash::point(Step::Discarded);
                 self.undo_record(id, work)
             }
-            (Work::Removal { .. } | Work::Stage | Work::Import { .. }, None) => Ok(()),
+            (_, None) => Ok(()),
         }
     }
 
@@ -165,7 +172,7 @@ impl Images {
                     self.catalog.save(&saving, &queued, &[Status::Saving])?;
                 }
             }
-            Work::Removal { .. } | Work::Stage | Work::Import { .. } => {}
+            Work::Removal { .. } | Work::Stage | Work::Import { .. } | Work::Location { .. } => {}
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl Images {
 }
 
 /// URLs of the locations that a change takes away.
-fn gone(old: &Image, new: &Image) -> Vec<String> {
+pub(super) fn gone(old: &Image, new: &Image) -> Vec<String> {
     let stays = |url: &str| new.locations.iter().any(|place| place.url == url);
     let urls = old.locations.iter().map(|place| &place.url);
     urls.filter(|url| !stays(url)).cloned().collect()

@@ -12,7 +12,7 @@ use super::compare::Names;
 const NAME: &str = "http://files.example";
 
 /// Bytes of `/img.raw`.  What they were, the recordings do not say: here they are zeros.
-const LENGTH: usize = 1 << 20;
+pub const LENGTH: usize = 1 << 20;
 
 /// The digests of the recorded image, and those of as many zeros.
 const DIGESTS: [(&str, &str); 2] = [

@@ -112,7 +112,17 @@ pub fn props() -> Vec<Prop> {
         prop("14", "b0161260-cf64-4ce7-ad13-e765ed4cd412", "queued", None),
         limited,
         staged,
-        prop("17", "79bed922-778c-4f81-9165-70189118a42d", "loc3", None),
+        prop("15", "c42179cf-63f1-43c9-999c-694d6ce77a88", "loc", None),
+        prop("15", "a48b86a8-fa36-4516-9d18-08e0847b2163", "loc2", None),
+        prop("15", "79bed922-778c-4f81-9165-70189118a42d", "loc3", None),
+        prop("19", "27b5cafd-d896-4ddc-8a6c-70b6bd979419", "validation ok", None),
+        prop("19", "b5c4149a-645e-486e-b693-b04ca4ad293e", "validation sha256", None),
+        prop("19", "2059c59a-90ad-4953-b6bd-0e42d624c02a", "validation wrong", None),
+        prop("19", "710c1502-839d-4ea3-b227-8fb1374a3fd2", "extra key", None),
+        prop("19", "0ebf4e66-a307-4a52-9b7c-6f38c40c924d", "missing url 404", None),
+        prop("19", "a2bed7ff-b30d-4f30-9eff-a0607288fe5e", "metadata", None),
+        prop("19", "ed6bfe46-f313-450c-88e2-6efc23cda80c", "admin", None),
+        prop("19", "5fd1ec9e-4466-4646-b60e-60a0c6e61580", "file as admin", None),
     ]
 }
 

@@ -6,7 +6,7 @@ use crate::harness::{Cluster, Glancefs, Start, eventually};
 use crate::{create, directory, get, upload};
 
 /// A mount with a pool, the default store, and a directory.
-fn pool_and_directory(cluster: &Cluster) -> Glancefs {
+pub fn pool_and_directory(cluster: &Cluster) -> Glancefs {
     let mut glancefs = Start::default().with_api().config("").prepare();
     let text = format!(
         "[DEFAULT]\nenabled_backends = near:file, ceph:rbd\nshow_multiple_locations = true\n\
@@ -22,7 +22,7 @@ fn pool_and_directory(cluster: &Cluster) -> Glancefs {
 }
 
 /// What `rbd` prints, as the user of the store.
-fn rbd(cluster: &Cluster, arguments: &[&str]) -> String {
+pub fn rbd(cluster: &Cluster, arguments: &[&str]) -> String {
     cluster.run("rbd", &[&["--id", "glance", "-p", "images"], arguments].concat())
 }
 

@@ -68,6 +68,18 @@ impl HashAlgorithm {
         }
     }
 
+    /// Bytes of the hash.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Md5 => 16,
+            Self::Sha1 => 20,
+            Self::Sha224 => 28,
+            Self::Sha256 | Self::Sha512Half | Self::Sha3With256 => 32,
+            Self::Sha384 | Self::Sha3With384 => 48,
+            Self::Sha512 | Self::Sha3With512 => 64,
+        }
+    }
+
     pub(super) fn hasher(self) -> Hasher {
         let algorithm = match self {
             Self::Md5 => return Hasher::md5(),

@@ -32,6 +32,18 @@ pub enum Edit {
         /// The property's name.
         name: String,
     },
+    /// Adds one location.
+    AddLocation {
+        /// Where in the list: a number, or `-` for its end.
+        position: String,
+        /// `url`, `metadata` and perhaps `validation_data`.
+        value: Value,
+    },
+    /// Removes one location, with its data.
+    RemoveLocation {
+        /// Where in the list: a number, or `-` for the last.
+        position: String,
+    },
     /// Sets (or with `None`, removes) what an extended attribute names, from text.
     SetText {
         /// A field's name, or [`super::PROPERTY_PREFIX`] and a property's.
@@ -46,6 +58,7 @@ impl Edit {
     pub fn target(&self) -> &str {
         match self {
             Self::Add { name, .. } | Self::Replace { name, .. } | Self::Remove { name } => name,
+            Self::AddLocation { .. } | Self::RemoveLocation { .. } => "locations",
             Self::SetText { name, .. } => split_name(name).1,
         }
     }
@@ -55,7 +68,7 @@ impl Edit {
         match self {
             Self::Add { value, .. } | Self::Replace { value, .. } => value.as_str(),
             Self::SetText { text, .. } => text.as_deref(),
-            Self::Remove { .. } => None,
+            Self::Remove { .. } | Self::AddLocation { .. } | Self::RemoveLocation { .. } => None,
         }
     }
 }
@@ -77,13 +90,13 @@ pub fn settable(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// `Immutable`, `Refused` (a field cannot be removed), `Missing`, `NameTaken` (`fresh`), `Invalid`,
-/// `Forbidden` (locations).
+/// `Unsupported` (locations: they need the stores, and are not changed here).
 pub fn apply(image: &mut Image, edit: &Edit, options: &Options) -> Result<()> {
     settable(edit.target())?;
     match edit {
         Edit::Add { name, value, fresh } => {
             if name == "locations" {
-                return Err(locations("add", options));
+                return Err(locations());
             }
             let there = super::find(name).is_some() || image.properties.contains_key(name);
             if *fresh && there {
@@ -93,14 +106,15 @@ pub fn apply(image: &mut Image, edit: &Edit, options: &Options) -> Result<()> {
         }
         Edit::Replace { name, value } => {
             if name == "locations" {
-                return Err(locations("update", options));
+                return Err(locations());
             }
             if super::find(name).is_none() && !image.properties.contains_key(name) {
                 return Err(missing(name));
             }
             put(image, name, value, options)
         }
-        Edit::Remove { name } => remove(image, name, options),
+        Edit::Remove { name } => remove(image, name),
+        Edit::AddLocation { .. } | Edit::RemoveLocation { .. } => Err(locations()),
         Edit::SetText { name, text } => set_text(image, name, text.as_deref(), options),
     }
 }
@@ -122,10 +136,7 @@ fn put(image: &mut Image, name: &str, value: &Value, options: &Options) -> Resul
     }
 }
 
-fn remove(image: &mut Image, name: &str, options: &Options) -> Result<()> {
-    if name == "locations" {
-        return Err(locations("remove", options));
-    }
+fn remove(image: &mut Image, name: &str) -> Result<()> {
     if super::find(name).is_some() {
         return Err(Error::Refused(format!("Property {name} may not be removed.")));
     }
@@ -145,7 +156,7 @@ fn set_text(image: &mut Image, name: &str, text: Option<&str>, options: &Options
         ((Some(field), _), None) => {
             Err(Error::Refused(format!("Property {} may not be removed.", field.name)))
         }
-        ((None, property), None) => remove(image, property, options),
+        ((None, property), None) => remove(image, property),
         ((None, property), Some(text)) => {
             if property.chars().count() > super::MAX_PROPERTY_NAME {
                 return Err(Error::Invalid(format!("'{property}' is too long for a property.")));
@@ -171,11 +182,8 @@ fn missing(name: &str) -> Error {
     Error::Missing(format!("Property {name} does not exist."))
 }
 
-fn locations(verb: &str, options: &Options) -> Error {
-    if options.show_multiple_locations {
-        return Error::Unsupported(format!("This server cannot {verb} locations."));
-    }
-    Error::Forbidden(format!("It's not allowed to {verb} locations if locations are invisible."))
+fn locations() -> Error {
+    Error::Unsupported("Locations cannot be changed in this way.".to_string())
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub fn as_text(image: &Image, name: &str, options: &Options) -> Option<String> {
         "min_disk" => Some(image.min_disk.to_string()),
         // Of a deactivated image only an administrator may know it, by the API.
         "direct_url" if options.show_image_direct_url && image.status != Status::Deactivated => {
-            image.locations.first().map(|location| location.url.clone())
+            options.by_weight(image).first().map(|location| location.url.clone())
         }
         _ => None,
     }

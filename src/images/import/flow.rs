@@ -68,6 +68,9 @@ impl Images {
     /// Runs an import to its end, good or bad.
     pub(super) fn run_import(&self, job: &mut Job, running: &Running) {
         info!(image = %job.image, task = %job.task.id, method = job.method.name(), "import");
+        if matches!(job.method, Method::Location { .. }) {
+            return self.run_location(job, running);
+        }
         let mut stand = Stand::default();
         match self.import(job, running, &mut stand) {
             Ok(()) => {
@@ -81,6 +84,9 @@ impl Images {
 
     /// Ends an import that was never begun: what was staged stays.
     pub(super) fn turn_away(&self, job: &mut Job, why: Stop) {
+        if matches!(job.method, Method::Location { .. }) {
+            return self.turn_location_away(job, why);
+        }
         let gone = Failure::Early(Error::Gone(why.words().to_string()));
         self.give_up(job, gone, Some(why), &mut Stand::default());
         self.close(job, false);
@@ -327,7 +333,7 @@ impl Images {
     }
 
     /// Gives the image back.
-    fn close(&self, job: &Job, left_behind: bool) {
+    pub(super) fn close(&self, job: &Job, left_behind: bool) {
         crash::point(Step::ImportEnded);
         let id = job.image;
         if let Err(error) = self.catalog.unlock_image(id, &job.task.id.to_string()) {

@@ -76,7 +76,7 @@ impl Images {
         self.noting(job, watch, || {
             let staged = match &method {
                 Method::WebDownload { uri } => self.fetch(uri.as_deref(), &plugins, watch)?,
-                Method::Direct | Method::Copy => area.file(id)?,
+                Method::Direct | Method::Copy | Method::Location { .. } => area.file(id)?,
             };
             let mut after = image.clone();
             let data = plugins.run(&by, &mut after, staged, watch)?;

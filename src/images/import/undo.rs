@@ -58,7 +58,7 @@ impl Images {
         Err(Error::Conflict(format!("Image {id} is being changed by others; try again")))
     }
 
-    fn end_interrupted(&self, id: ImageId, task: &str, complete: bool) -> Result<()> {
+    pub(super) fn end_interrupted(&self, id: ImageId, task: &str, complete: bool) -> Result<()> {
         let Some(mut task) = task.parse().map_or(Ok(None), |task| self.catalog.task(task))? else {
             return Ok(());
         };
