@@ -190,13 +190,15 @@ fn a_property_deleted_and_set_again_is_the_same_record_alive() {
 #[test]
 fn a_location_that_is_to_be_removed_is_marked_deleted_with_its_status() {
     let fixture = Fixture::new();
-    let old = full_image();
+    let mut old = full_image();
+    let kept = Location::in_store("file:///var/lib/images/2", "kept");
+    old.locations.push(kept.clone());
     fixture.catalog.insert(&old).unwrap();
     let mut new = old.clone();
     new.locations[0].status = "pending_delete".into();
     new.locations.remove(1);
     assert!(fixture.catalog.save(&old, &new, Status::THERE).unwrap());
-    assert_eq!(fixture.catalog.get(old.id).unwrap().unwrap().locations, []);
+    assert_eq!(fixture.catalog.get(old.id).unwrap().unwrap().locations, [kept]);
     let mut statuses = Vec::new();
     let raw = fixture.raw();
     let mut statement = raw
