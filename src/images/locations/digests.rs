@@ -165,7 +165,10 @@ mod tests {
         let both = said(&image, &[good.clone(), other.clone()], &options);
         assert!(matches!(both, Err(Error::Conflict(_))));
         image.status = Status::Active;
-        assert!(matches!(said(&image, std::slice::from_ref(&other), &options), Err(Error::Conflict(_))));
+        assert!(matches!(
+            said(&image, std::slice::from_ref(&other), &options),
+            Err(Error::Conflict(_))
+        ));
         image.os_hash_algo = Some("sha512".to_string());
         image.os_hash_value = Some(hash);
         assert_eq!(said(&image, &[good], &options).unwrap(), None);
