@@ -222,6 +222,7 @@ fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportO
         timeout: config.import_timeout,
         web: imports::web_rules(config),
         plugins: imports::plugins(config, format_rules)?,
+        peer_properties: config.import_rules.peer_properties.clone(),
     })
 }
 
