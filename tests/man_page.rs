@@ -1,4 +1,4 @@
-//! The manual page says what the program can do, all of it and nothing else: commands and options
+//! The manual pages say what the program can do, all of it and nothing else: commands and options
 //! against `--help`, mount options and configuration against their tables.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
@@ -9,7 +9,9 @@ use std::process::Command;
 use glancefs::config::mount_options::KNOWN;
 use glancefs::config::options::OPTIONS;
 
-const PAGE: &str = include_str!("../man/glancefs.8");
+const GLANCEFS: &str = include_str!("../man/glancefs.8");
+const MOUNT: &str = include_str!("../man/mount.glancefs.8");
+const CONF: &str = include_str!("../man/glancefs.conf.5");
 
 /// What `--help` says: commands (`db sync`) and options (`--json`, `-o`).
 #[derive(Default)]
@@ -58,10 +60,10 @@ fn help() -> Help {
     help
 }
 
-/// The lines of the page between `.Sh name` and the next `.Sh`.
-fn section(name: &str) -> Vec<&'static str> {
+/// The lines of a page between `.Sh name` and the next `.Sh`.
+fn section(page: &'static str, name: &str) -> Vec<&'static str> {
     let heading = format!(".Sh {name}");
-    let lines: Vec<_> = PAGE
+    let lines: Vec<_> = page
         .lines()
         .skip_while(|line| *line != heading)
         .skip(1)
@@ -73,7 +75,7 @@ fn section(name: &str) -> Vec<&'static str> {
 
 /// Every option that the page names with `Fl`.
 fn options_in_page() -> BTreeSet<String> {
-    let macros = PAGE.lines().filter(|line| line.starts_with('.'));
+    let macros = GLANCEFS.lines().filter(|line| line.starts_with('.'));
     macros
         .flat_map(|line| {
             let words: Vec<_> = line.trim_start_matches('.').split_whitespace().collect();
@@ -95,15 +97,15 @@ fn every_option_is_in_the_page_and_no_other() {
 #[test]
 fn every_command_is_explained_and_in_the_synopsis() {
     let commands = help().commands;
-    let synopsis = section("SYNOPSIS");
+    let synopsis = section(GLANCEFS, "SYNOPSIS");
     assert_eq!(set(synopsis.iter().filter_map(|line| line.strip_prefix(".Cm "))), commands);
-    let explained = section("DESCRIPTION");
+    let explained = section(GLANCEFS, "DESCRIPTION");
     assert_eq!(set(explained.iter().filter_map(|line| line.strip_prefix(".It Nm Cm "))), commands);
 }
 
 #[test]
 fn every_mount_option_is_in_the_page_and_no_other() {
-    let page: BTreeSet<_> = section("MOUNT OPTIONS")
+    let page: BTreeSet<_> = section(MOUNT, "MOUNT OPTIONS")
         .iter()
         .filter_map(|line| line.strip_prefix(".It Cm "))
         .flat_map(|line| {
@@ -118,7 +120,7 @@ fn every_mount_option_is_in_the_page_and_no_other() {
 fn every_configuration_option_is_in_the_page_with_its_default_and_no_other() {
     let mut owner = "";
     let mut page = BTreeSet::new();
-    for line in section("CONFIGURATION") {
+    for line in section(CONF, "OPTIONS") {
         if let Some(name) = line.strip_prefix(".Ss ") {
             owner = name;
         } else if let Some(item) = line.strip_prefix(".It Cm ") {
@@ -137,7 +139,7 @@ fn every_configuration_option_is_in_the_page_with_its_default_and_no_other() {
 
 #[test]
 fn what_an_option_does_and_was_called_before_is_in_the_page() {
-    let text = section("CONFIGURATION").join("\n");
+    let text = section(CONF, "OPTIONS").join("\n");
     for option in OPTIONS {
         assert!(text.contains(option.help), "{option}: {}", option.help);
         for (section, name) in option.old_names {
