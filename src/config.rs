@@ -284,7 +284,7 @@ impl Config {
             .recursive(true)
             .mode(0o700)
             .create(&self.state_dir)
-            .map_err(Error::io("create the state directory", self.state_dir.display()))
+            .map_err(|error| unusable_state_dir(&self.state_dir, &error))
     }
 
     /// Logs what the operator should know of the files: once, at start.
@@ -361,6 +361,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The state directory cannot be made or written to: says what to do.
+pub fn unusable_state_dir(path: &Path, error: &std::io::Error) -> Error {
+    Error::Config(format!(
+        "the state directory {} cannot be used: {error}; make it for this user alone (mode 0700), or \
+         name another with --state-dir or [glancefs] state_dir",
+        path.display()
+    ))
 }
 
 /// Where everything lives when neither file nor command line says; for commands without a
@@ -449,7 +458,7 @@ fn metrics_listen(reader: &mut Reader) -> Result<Option<SocketAddr>> {
     if address.is_empty() {
         return Ok(None);
     }
-    let wanted = "an address and a port, as 127.0.0.1:9293";
+    let wanted = "write an address and a port, as 127.0.0.1:9293";
     address.parse().map(Some).map_err(|_| bad_value(&options::METRICS_LISTEN, Some(&found), wanted))
 }
 

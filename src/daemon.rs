@@ -260,6 +260,7 @@ fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportO
         timeout: config.import_timeout,
         web: imports::web_rules(config),
         plugins: imports::plugins(config, format_rules)?,
+        peer_properties: config.import_rules.peer_properties.clone(),
     })
 }
 
@@ -339,6 +340,14 @@ impl Server {
                  or serve no API with --no-api",
                 wanted.port(),
                 wanted.ip()
+            )),
+            std::io::ErrorKind::AddrNotAvailable => Error::Config(format!(
+                "{} is no address of this machine; choose one of its own with bind_host or --listen",
+                wanted.ip()
+            )),
+            std::io::ErrorKind::PermissionDenied => Error::Config(format!(
+                "not allowed to listen at {wanted}: ports below 1024 are for root; choose another \
+                 with bind_port or --listen"
             )),
             _ => Error::io("listen at", wanted)(error),
         })?;

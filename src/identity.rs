@@ -5,5 +5,7 @@
 //! decided in `images::policy`, not here.
 
 mod context;
+mod credentials;
 
 pub use context::{ProjectId, RequestContext};
+pub use credentials::{Credentials, Endpoint, Token};

@@ -11,7 +11,6 @@ pub const INEFFECTIVE_SECTIONS: &[&str] = &[
     "barbican_service_user",
     "cache",
     "file",
-    "glance_download_properties",
     "key_manager",
     "keystone_authtoken",
     "matchmaker_redis",

@@ -165,7 +165,7 @@ options! {
     ENABLED_BACKENDS: ["DEFAULT"] "enabled_backends" as List, "",
         "Stores as name:type, …, of type file or rbd, each with a section of its own.";
     IMPORT_METHODS: ["DEFAULT"] "enabled_import_methods" as List, "glance-direct,copy-image",
-        "Methods of import that clients may ask for; also web-download.";
+        "Methods of import that clients may ask for; also web-download and glance-download.";
     STAGING_URI: ["DEFAULT"] "node_staging_uri", "<file:// and staging in the state directory>",
         "Directory, as file:///path, where data waits to be imported.";
     IMAGE_CACHE_DIR: ["DEFAULT"] "image_cache_dir", "",
@@ -260,6 +260,9 @@ options! {
         "Properties that inject_image_metadata sets, as name:value,name:value.";
     IGNORE_USER_ROLES: ["inject_metadata_properties"] "ignore_user_roles" as List, "admin",
         "Roles for whose images it does not.";
+    PEER_PROPERTIES: ["glance_download_properties"] "extra_properties" as List,
+        "hw_,trait:,os_distro,os_secure_boot,os_type",
+        "With glance-download: properties that come along, by the beginnings of their names.";
     DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
         "While this file exists, /healthcheck answers 503.";
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",

@@ -327,11 +327,11 @@ fn data_waits_where_glance_has_it_wait() {
 fn only_methods_of_import_that_exist_are_offered() {
     let config = load("").unwrap();
     assert_eq!(config.enabled_import_methods, ["glance-direct", "copy-image"]);
-    let text = "[DEFAULT]\nenabled_import_methods = [copy-image,glance-download]\n\
+    let text = "[DEFAULT]\nenabled_import_methods = [copy-image,vmware-copy]\n\
                 [task]\ntask_time_to_live = 2\n[glancefs]\nimport_timeout = 60\n";
     let config = load(text).unwrap();
     assert_eq!(config.enabled_import_methods, ["copy-image"]);
-    assert!(config.notes.iter().any(|note| note.contains("glance-download")), "{:?}", config.notes);
+    assert!(config.notes.iter().any(|note| note.contains("vmware-copy")), "{:?}", config.notes);
     assert_eq!(config.task_time_to_live, Duration::from_secs(7200));
     assert_eq!((config.import_timeout, config.max_imports), (Duration::from_secs(60), 4));
     assert!(

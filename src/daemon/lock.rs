@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, unusable_state_dir};
 use crate::error::{Error, Result};
 use crate::fs::session;
 
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// `Config` when another one is using it.
 pub(super) fn lock(config: &Config, patience: Duration) -> Result<File> {
     let path = config.state_dir.join("lock");
-    let failed = |error| Error::io("lock", path.display())(error);
+    let failed = |error| unusable_state_dir(&config.state_dir, &error);
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     let until = Instant::now() + patience;

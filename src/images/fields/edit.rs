@@ -108,7 +108,9 @@ pub fn apply(image: &mut Image, edit: &Edit, options: &Options) -> Result<()> {
             if name == "locations" {
                 return Err(locations());
             }
-            if super::find(name).is_none() && !image.properties.contains_key(name) {
+            // Glance: `stores` is a property, which no image has.
+            let property = name == "stores" || super::find(name).is_none();
+            if property && !image.properties.contains_key(name) {
                 return Err(missing(name));
             }
             put(image, name, value, options)
