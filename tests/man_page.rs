@@ -13,6 +13,7 @@ use glancefs::config::options::{ConfigOption, OPTIONS};
 
 const GLANCEFS: &str = include_str!("../man/glancefs.8");
 const MOUNT: &str = include_str!("../man/mount.glancefs.8");
+const SEMANTICS: &str = include_str!("../man/glancefs-semantics.7");
 const CONF: &str = include_str!("../man/glancefs.conf.5");
 
 /// What `--help` says: commands (`db sync`) and options (`--json`, `-o`).
@@ -175,4 +176,41 @@ fn the_options_of_the_configuration_are_those_of_the_table() {
         "man/glancefs.conf.5 is not what the table says; to write it again: \
          GLANCEFS_WRITE_MAN=1 cargo test --test man_page"
     );
+}
+
+/// The tests that a line of glancefs-semantics(7) names: `.Bq file: test, test`.
+fn named_tests(line: &str) -> Option<(&str, Vec<&str>)> {
+    let (file, tests) = line.strip_prefix(".Bq ")?.split_once(": ")?;
+    Some((file, tests.split(", ").collect()))
+}
+
+#[test]
+fn every_test_that_the_contract_of_the_mount_names_exists() {
+    let mut count = 0;
+    for (file, tests) in SEMANTICS.lines().filter_map(named_tests) {
+        let path = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        for test in tests {
+            let (before, _) = source
+                .split_once(&format!("fn {test}() {{"))
+                .unwrap_or_else(|| panic!("{path} has no {test}"));
+            let above = before.rsplit("\n\n").next().unwrap_or_default();
+            assert!(above.contains("#[test]"), "{path}: {test} is no test");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "the page was not understood");
+}
+
+#[test]
+fn every_point_of_the_contract_of_the_mount_names_a_test() {
+    let mut open = None;
+    for line in SEMANTICS.lines() {
+        if line.starts_with(".It ") || line == ".El" {
+            assert_eq!(open, None, "nothing shows that this is so");
+            open = Some(line).filter(|line| line.starts_with(".It "));
+        } else if named_tests(line).is_some() {
+            open = None;
+        }
+    }
 }
