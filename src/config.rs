@@ -5,16 +5,19 @@
 //! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
 //! `-o` of the mount is in [`mount_options`].
 
+pub mod files;
 pub mod http;
 mod import;
 pub mod import_rules;
-mod ineffective;
+pub mod ineffective;
 pub mod ini;
+pub mod logging;
 mod memory;
 pub mod mount_options;
 pub mod network;
 pub mod options;
 mod reader;
+pub mod settings;
 pub mod stores;
 
 use std::fs::DirBuilder;
@@ -26,11 +29,13 @@ use std::time::Duration;
 pub use reader::UnusedOption;
 
 use http::Http;
+use logging::{LogFormat, Logging};
 
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
 use reader::{Reader, bad_value};
+use settings::{Origin, Setting};
 use stores::{StoreSettings, Stores};
 
 /// Which digest `os_hash_value` holds.
@@ -78,6 +83,8 @@ pub struct Overrides {
     pub project: Option<ProjectId>,
     /// `--verbose`.
     pub verbose: bool,
+    /// `--log-format`.
+    pub log_format: Option<LogFormat>,
 }
 
 /// Everything that can be configured, checked, with defaults filled in.
@@ -133,8 +140,8 @@ pub struct Config {
     pub require_image_format_match: bool,
     /// While this file exists, `/healthcheck` answers 503.  Default: no such file.
     pub disable_by_file: Option<PathBuf>,
-    /// Whether to log what is being done.  `debug` or `--verbose`; default false.
-    pub debug: bool,
+    /// Where the log goes, and how it looks.
+    pub logging: Logging,
     /// The project that the mount and the API act as, `None` for the operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
@@ -168,10 +175,16 @@ pub struct Config {
     pub max_uploads: usize,
     /// What web-download may ask for, and what is done to images that are imported.
     pub import_rules: ImportRules,
+    /// What each option is in force with, and why.
+    pub settings: Vec<Setting>,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
     pub notes: Vec<String>,
+    /// What it was read from.
+    pub files: Vec<PathBuf>,
+    /// What the command line said.
+    pub overrides: Overrides,
 }
 
 impl Config {
@@ -180,7 +193,16 @@ impl Config {
     /// # Errors
     /// `Config` for a value, or values together, that cannot work: says where and what to write.
     pub fn load(files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
-        Self::from_reader(Reader::open(files)?, overrides)
+        let config = Self::from_reader(Reader::open(files)?, overrides)?;
+        Ok(Self { files: files.to_vec(), overrides: overrides.clone(), ..config })
+    }
+
+    /// The configuration as the same files and command line have it now.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn read_again(&self) -> Result<Self> {
+        Self::load(&self.files, &self.overrides)
     }
 
     fn from_reader(mut reader: Reader, overrides: &Overrides) -> Result<Self> {
@@ -217,7 +239,7 @@ impl Config {
             container_formats: reader.list(&options::CONTAINER_FORMATS)?,
             require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
             disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
-            debug: reader.boolean(&options::DEBUG)? || overrides.verbose,
+            logging: Logging::read(reader, overrides.verbose, overrides.log_format)?,
             project,
             block_cache_size: memory::block_cache_size(reader)?,
             metrics_listen: metrics_listen(reader)?,
@@ -234,10 +256,15 @@ impl Config {
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
             state_dir,
+            settings: Vec::new(),
             unused: Vec::new(),
             notes: Vec::new(),
+            files: Vec::new(),
+            overrides: Overrides::default(),
         };
         config.check_exposure(reader)?;
+        config.settings = std::mem::take(&mut reader.settings);
+        config.override_settings(overrides);
         config.unused = reader.unused();
         config.notes = std::mem::take(&mut reader.notes);
         Ok(config)
@@ -257,21 +284,47 @@ impl Config {
             .recursive(true)
             .mode(0o700)
             .create(&self.state_dir)
-            .map_err(Error::io("create the state directory", self.state_dir.display()))
+            .map_err(|error| unusable_state_dir(&self.state_dir, &error))
     }
 
     /// Logs what the operator should know of the files: once, at start.
     pub fn log_notes(&self) {
-        for note in &self.notes {
-            tracing::warn!("{note}");
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
         }
+    }
+
+    /// What the operator should know of the files, each a line.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.notes.clone();
         let (known, unknown): (Vec<_>, Vec<_>) =
             self.unused.iter().partition(|option| option.known_to_glance);
         if !known.is_empty() {
-            tracing::warn!("{} options have no effect here: {}", known.len(), names(&known, false));
+            let names = names(&known, false);
+            warnings.push(format!("{} options have no effect here: {names}", known.len()));
         }
         if !unknown.is_empty() {
-            tracing::warn!("unknown, and so without effect (misspelt?): {}", names(&unknown, true));
+            let names = names(&unknown, true);
+            warnings.push(format!("unknown, and so without effect (misspelt?): {names}"));
+        }
+        warnings
+    }
+
+    /// Says of the settings that the command line has set what they are.
+    fn override_settings(&mut self, overrides: &Overrides) {
+        let state_dir = overrides.state_dir.is_some().then(|| self.state_dir.display().to_string());
+        let project = overrides.project.as_ref().map(ToString::to_string);
+        let debug = overrides.verbose.then(|| "true".to_owned());
+        for (option, value, argument) in [
+            (&options::STATE_DIR, state_dir, "--state-dir"),
+            (&options::MOUNT_PROJECT, project, "--project"),
+            (&options::DEBUG, debug, "--verbose"),
+        ] {
+            let own = |s: &&mut Setting| s.section == option.section && s.name == option.name;
+            if let (Some(value), Some(setting)) = (value, self.settings.iter_mut().find(own)) {
+                setting.value = Some(value);
+                setting.origin = Origin::CommandLine(argument);
+            }
         }
     }
 
@@ -308,6 +361,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The state directory cannot be made or written to: says what to do.
+pub fn unusable_state_dir(path: &Path, error: &std::io::Error) -> Error {
+    Error::Config(format!(
+        "the state directory {} cannot be used: {error}; make it for this user alone (mode 0700), or \
+         name another with --state-dir or [glancefs] state_dir",
+        path.display()
+    ))
 }
 
 /// Where everything lives when neither file nor command line says; for commands without a
@@ -396,7 +458,7 @@ fn metrics_listen(reader: &mut Reader) -> Result<Option<SocketAddr>> {
     if address.is_empty() {
         return Ok(None);
     }
-    let wanted = "an address and a port, as 127.0.0.1:9293";
+    let wanted = "write an address and a port, as 127.0.0.1:9293";
     address.parse().map(Some).map_err(|_| bad_value(&options::METRICS_LISTEN, Some(&found), wanted))
 }
 

@@ -1,11 +1,11 @@
 //! What Glance reads from its configuration and glancefs does not act upon.
 //!
 //! Only tells "has no effect here" from "nobody knows this option, perhaps it is misspelt"; both
-//! are named once at start.  The names are those of Glance 33.0.0 and its libraries, and of the
+//! are named once at start. The names are those of Glance 33.0.0 and its libraries, and of the
 //! releases since 2013.
 
 /// Sections that Glance reads and that have no effect here, whatever is in them.
-const INEFFECTIVE_SECTIONS: &[&str] = &[
+pub const INEFFECTIVE_SECTIONS: &[&str] = &[
     "audit_middleware_notifications",
     "barbican",
     "barbican_service_user",
@@ -36,8 +36,9 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "wsgi",
 ];
 
-/// Options that Glance reads, or read once, in the sections that do have an effect.
-const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
+/// Options that Glance reads, or read once, in the sections that do have an effect: the section, and
+/// names between white space.
+pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
     (
         "DEFAULT",
         "admin_password admin_role admin_tenant_name admin_user \
@@ -54,8 +55,8 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          image_cache_driver image_cache_sqlite_db \
          image_cache_stall_time instance_format instance_uuid_format \
          location_strategy lock_path log-config log_color log_config log_config_append \
-         log_date_format log_dir log_file log_format log_options log_rotate_interval \
-         log_rotate_interval_type log_rotation_type logdir logfile \
+         log_date_format log_format log_options log_rotate_interval \
+         log_rotate_interval_type log_rotation_type \
          logging_context_format_string logging_debug_format_suffix \
          logging_default_format_string logging_exception_prefix \
          logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
@@ -69,7 +70,6 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          rabbit_notification_exchange rabbit_notification_topic rabbit_password rabbit_port \
          rabbit_retry_backoff rabbit_retry_max_backoff rabbit_use_ssl rabbit_userid \
          rabbit_virtual_host rate_limit_burst rate_limit_except_level rate_limit_interval \
-         \
          registry_client_ca_file registry_client_cert_file registry_client_insecure \
          registry_client_key_file registry_client_protocol registry_client_timeout \
          registry_host registry_port restore rpc_backend rpc_conn_pool_size \
@@ -83,9 +83,9 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          swift_enable_snet swift_store_auth_address swift_store_auth_version \
          swift_store_config_file swift_store_container swift_store_create_container_on_put \
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
-         swift_store_multi_tenant swift_store_region swift_store_user syslog_log_facility \
-         tcp_keepidle transport_url use_journal use_json use_keystone_limits use_stderr \
-         use_syslog use_syslog_rfc_format use_user_token verbose \
+         swift_store_multi_tenant swift_store_region swift_store_user \
+         tcp_keepidle transport_url use_journal use_keystone_limits use_stderr \
+         use_syslog_rfc_format use_user_token verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
          vmware_server_host vmware_server_password vmware_server_username wakeup_time \
          workers wsgi_default_pool_size wsgi_keep_alive \

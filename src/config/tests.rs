@@ -129,13 +129,14 @@ fn the_command_line_wins() {
         listen: Listen::On("127.0.0.1:1".parse().unwrap()),
         project: Some(ProjectId::new("p")),
         verbose: true,
+        log_format: None,
     };
     let text = "[DEFAULT]\nbind_port = 2\n[glancefs]\nstate_dir = /theirs\nmount_project = q\n";
     let config = load_with(text, overrides).unwrap();
     assert_eq!(file_store(&config).datadir, Path::new("/mine/images"));
     assert_eq!(config.listen.unwrap().port(), 1);
     assert_eq!(config.project, Some(ProjectId::new("p")));
-    assert!(config.debug && !config.identity().admin);
+    assert!(config.logging.debug && !config.identity().admin);
     assert!(config.unused.is_empty());
 }
 
