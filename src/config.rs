@@ -14,6 +14,7 @@ mod memory;
 pub mod mount_options;
 pub mod network;
 pub mod options;
+pub mod policy;
 mod reader;
 pub mod stores;
 
@@ -30,6 +31,7 @@ use http::Http;
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
+use policy::PolicyFiles;
 use reader::{Reader, bad_value};
 use stores::{StoreSettings, Stores};
 
@@ -168,6 +170,8 @@ pub struct Config {
     pub max_uploads: usize,
     /// What web-download may ask for, and what is done to images that are imported.
     pub import_rules: ImportRules,
+    /// The operator's rules of who may do what.
+    pub policy: PolicyFiles,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
@@ -233,6 +237,7 @@ impl Config {
             worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
+            policy: PolicyFiles::read(reader)?,
             state_dir,
             unused: Vec::new(),
             notes: Vec::new(),

@@ -74,6 +74,10 @@ options! {
         "Certificates (PEM) one of which must vouch for every client; empty: clients need none.";
     ENABLE_V1_API: ["DEFAULT"] "enable_v1_api", "false",
         "Also answer the old /v1 API, without copy_from and location.";
+    PROPERTY_PROTECTION_FILE: ["DEFAULT"] "property_protection_file", "",
+        "File that says who may see and set which property; empty: every property is like the others.";
+    PROPERTY_PROTECTION_RULE_FORMAT: ["DEFAULT"] "property_protection_rule_format", "roles",
+        "What that file names: roles, or policies of the policy file.";
     SHOW_IMAGE_DIRECT_URL: ["DEFAULT"] "show_image_direct_url", "false",
         "Show where an image's data is stored (direct_url).";
     SHOW_MULTIPLE_LOCATIONS: ["DEFAULT"] "show_multiple_locations", "false",
@@ -218,6 +222,15 @@ options! {
     BLOCK_CACHE_SIZE: ["glancefs"] "block_cache_size",
         "<256 MiB, or a quarter of the memory that the control group may use if that is less>",
         "Bytes of RBD images that are kept in memory, those on their way included.";
+    POLICY_FILE: ["oslo_policy"] "policy_file" old [("DEFAULT", "policy_file")], "policy.yaml",
+        "Rules of who may do what where they are not to be the default ones; relative paths begin \
+         beside the configuration file.";
+    POLICY_DIRS: ["oslo_policy"] "policy_dirs" old [("DEFAULT", "policy_dirs")], "policy.d",
+        "Directories with further such files, read in the order of their names.";
+    ENFORCE_NEW_DEFAULTS: ["oslo_policy"] "enforce_new_defaults", "true",
+        "Has no effect: today's default rules hold where no file has others.";
+    ENFORCE_SCOPE: ["oslo_policy"] "enforce_scope", "true",
+        "Has no effect: an identity is that of a project, or the operator's.";
     METRICS_LISTEN: ["glancefs"] "metrics_listen", "",
         "address:port where /metrics answers Prometheus; empty: nowhere.";
     WEB_DOWNLOAD_NETWORKS: ["glancefs"] "web_download_networks", "",
