@@ -10,6 +10,7 @@ mod import;
 pub mod import_rules;
 mod ineffective;
 pub mod ini;
+pub mod keystone;
 mod memory;
 pub mod mount_options;
 pub mod network;
@@ -31,6 +32,7 @@ use http::Http;
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
+use keystone::TokenChecks;
 use policy::PolicyFiles;
 use reader::{Reader, bad_value};
 use stores::{StoreSettings, Stores};
@@ -99,7 +101,7 @@ pub struct Config {
     /// stores have no names.
     pub enabled_backends: Vec<String>,
     /// Where the API listens, `None` for no API.  `bind_host`, `bind_port`; default
-    /// 127.0.0.1:9292.
+    /// 127.0.0.1:9292, with authentication 0.0.0.0:9292.
     pub listen: Option<SocketAddr>,
     /// Base URL in answers, without a slash at its end.  `public_endpoint`; default: as asked.
     pub public_endpoint: Option<String>,
@@ -137,7 +139,8 @@ pub struct Config {
     pub disable_by_file: Option<PathBuf>,
     /// Whether to log what is being done.  `debug` or `--verbose`; default false.
     pub debug: bool,
-    /// The project that the mount and the API act as, `None` for the operator, who sees all.
+    /// The project that the mount acts as, and the API without authentication, `None` for the
+    /// operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
     /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
@@ -172,6 +175,9 @@ pub struct Config {
     pub import_rules: ImportRules,
     /// The operator's rules of who may do what.
     pub policy: PolicyFiles,
+    /// Keystone, where the API asks it who sends a request; `None`: no authentication.
+    /// `[paste_deploy] flavor`, `[keystone_authtoken]`.
+    pub token_checks: Option<TokenChecks>,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
@@ -238,17 +244,21 @@ impl Config {
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
             policy: PolicyFiles::read(reader)?,
+            token_checks: match overrides.listen {
+                Listen::Off => None,
+                _ => TokenChecks::read(reader)?,
+            },
             state_dir,
             unused: Vec::new(),
             notes: Vec::new(),
         };
-        config.check_exposure(reader)?;
+        config.check_exposure(reader);
         config.unused = reader.unused();
         config.notes = std::mem::take(&mut reader.notes);
         Ok(config)
     }
 
-    /// Whom the mount and the API act as.
+    /// Whom the mount acts as, and the API without authentication.
     pub fn identity(&self) -> RequestContext {
         match &self.project {
             Some(project) => RequestContext::member_of(project.clone()),
@@ -280,38 +290,19 @@ impl Config {
         }
     }
 
-    /// There is no authentication yet: refuses to serve a network that was promised some, and
-    /// warns of serving one that was not.
-    fn check_exposure(&self, reader: &mut Reader) -> Result<()> {
+    /// Warns of serving a network without authentication.
+    fn check_exposure(&self, reader: &mut Reader) {
         let exposed = self.listen.filter(|address| !address.ip().is_loopback());
-        let acting_as = match &self.project {
-            Some(project) => format!("a member of project {project}"),
-            None => "the operator, who may do everything".to_owned(),
-        };
-        let flavor = reader.text(&options::FLAVOR)?.filter(|found| {
-            found.text.split('+').any(|part| part.trim().eq_ignore_ascii_case("keystone"))
-        });
-        if let Some(flavor) = flavor {
-            if let Some(address) = exposed {
-                let wanted = format!(
-                    "authentication is not available yet, so the API is not opened to the network \
-                     at {address}: listen on loopback (bind_host = 127.0.0.1 or --listen \
-                     127.0.0.1:{}), or set flavor to nothing to serve everybody",
-                    address.port()
-                );
-                return Err(bad_value(&options::FLAVOR, Some(&flavor), &wanted));
-            }
-            reader.notes.push(format!(
-                "[paste_deploy] flavor asks for keystone, but authentication is not available yet: \
-                 every request acts as {acting_as}"
-            ));
-        } else if let Some(address) = exposed {
+        if let Some(address) = exposed.filter(|_| self.token_checks.is_none()) {
+            let acting_as = match &self.project {
+                Some(project) => format!("a member of project {project}"),
+                None => "the operator, who may do everything".to_owned(),
+            };
             reader.notes.push(format!(
                 "the API is open to the network at {address} without authentication: whoever \
                  reaches it acts as {acting_as}"
             ));
         }
-        Ok(())
     }
 }
 
@@ -389,7 +380,9 @@ fn listen(reader: &mut Reader, asked: Listen) -> Result<Option<SocketAddr>> {
         Listen::On(address) => Ok(Some(address)),
         Listen::AsConfigured => {
             let port = u16::try_from(port).unwrap_or_default();
-            let ip = host.map_or(Ok(Ipv4Addr::LOCALHOST.into()), |host| resolve(&host))?;
+            let authenticated = keystone::is_wanted(reader)?;
+            let usual = if authenticated { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+            let ip = host.map_or(Ok(usual.into()), |host| resolve(&host))?;
             Ok(Some(SocketAddr::new(ip, port)))
         }
     }
