@@ -17,6 +17,7 @@ mod memory;
 pub mod mount_options;
 pub mod network;
 pub mod options;
+pub mod policy;
 mod reader;
 pub mod settings;
 pub mod stores;
@@ -36,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
 use keystone::TokenChecks;
+use policy::PolicyFiles;
 use reader::{Reader, bad_value};
 use settings::{Origin, Setting};
 use stores::{StoreSettings, Stores};
@@ -178,6 +180,8 @@ pub struct Config {
     pub max_uploads: usize,
     /// What web-download may ask for, and what is done to images that are imported.
     pub import_rules: ImportRules,
+    /// The operator's rules of who may do what.
+    pub policy: PolicyFiles,
     /// Keystone, where the API asks it who sends a request; `None`: no authentication.
     /// `[paste_deploy] flavor`, `[keystone_authtoken]`.
     pub token_checks: Option<TokenChecks>,
@@ -261,6 +265,7 @@ impl Config {
             worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
+            policy: PolicyFiles::read(reader)?,
             token_checks: match overrides.listen {
                 Listen::Off => None,
                 _ => TokenChecks::read(reader)?,

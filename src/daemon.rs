@@ -31,6 +31,7 @@ use crate::api;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
+use crate::config::policy::PolicyFiles;
 use crate::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
 use crate::fs::session::{self, Mount};
@@ -38,6 +39,9 @@ use crate::identity::keystone::{Keystone, QUESTIONS_AT_ONCE};
 use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
+use crate::images::policy::Policy;
+use crate::images::policy::file::Sources;
+use crate::images::policy::protections::Format;
 use crate::images::{Backend, ImageCache, Images, ImportOptions, Options};
 use crate::metadefs::Metadefs;
 use ending::{Ending, Reload};
@@ -185,7 +189,9 @@ impl House {
         let records = Arc::<SqliteCatalog>::clone(&catalog);
         let images = Images::new(records, stores, journal, image_options(config)?)?;
         follow_others(Arc::clone(&images))?;
-        Ok(Self { images, metadefs: Arc::new(Metadefs::new(catalog)), _lock: lock })
+        let policy = Arc::clone(&images.options().policy);
+        let metadefs = Arc::new(Metadefs::new(catalog).with_policy(policy));
+        Ok(Self { images, metadefs, _lock: lock })
     }
 
     /// Lets `glancefs status` and `glancefs cache` ask.
@@ -249,7 +255,18 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         }),
         worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
+        policy: Arc::new(Policy::load(&policy_sources(&config.policy))?),
     })
+}
+
+/// Where the operator's rules are.
+fn policy_sources(files: &PolicyFiles) -> Sources {
+    let format = if files.protections_name_policies { Format::Policies } else { Format::Roles };
+    Sources {
+        file: files.file.clone(),
+        directories: files.directories.clone(),
+        protections: files.protections.clone().map(|file| (file, format)),
+    }
 }
 
 fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportOptions> {

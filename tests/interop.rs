@@ -6,6 +6,8 @@
 // Also outside of the test functions themselves a panic is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "recorded/client.rs"]
+mod bare_client;
 #[path = "interop/boot.rs"]
 mod boot;
 #[path = "interop/ceph.rs"]
@@ -27,6 +29,8 @@ mod harness;
 mod http;
 #[path = "interop/imports.rs"]
 mod imports;
+#[path = "interop/matrix.rs"]
+mod matrix;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
 #[path = "interop/old_client.rs"]

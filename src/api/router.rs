@@ -16,7 +16,7 @@ use axum::{Router, http};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-use super::caller::Caller;
+use super::caller::{Caller, Identity};
 use super::cors::{self, Origin};
 use super::fault::{self, Asked};
 use super::status::Fault;
@@ -102,6 +102,10 @@ impl Dispatcher {
                 return fault::page(stranger.into(), &asked);
             }
         };
+        if matches!(self.api.identity, Identity::FromHeaders(_)) {
+            // Which roles make an administrator is up to the policy.
+            context.admin = self.api.images.policy().is_admin(&context);
+        }
         let id = request_id(request.headers());
         context.request_id = id.to_str().ok().map(str::to_string);
         request.extensions_mut().insert(Caller(context));

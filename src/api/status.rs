@@ -139,6 +139,7 @@ impl From<Error> for Fault {
         let text = error.to_string();
         match error {
             Error::NotFound(_) => Self::explained(S::NOT_FOUND, text),
+            Error::Hidden => Self::no_resource(),
             Error::Forbidden(_) | Error::Immutable(_) => Self::explained(S::FORBIDDEN, text),
             Error::Refused(_) => Self::detailed(S::FORBIDDEN, text),
             Error::Missing(_) | Error::NameTaken(_) => Self::detailed(S::CONFLICT, text),

@@ -14,7 +14,8 @@ use super::caller::Caller;
 use super::router::{NoBody, Shared, path_parts, resource};
 use super::status::Fault;
 use super::wire;
-use crate::images::{Backend, Images, policy};
+use crate::images::policy::Action;
+use crate::images::{Backend, Images};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -40,7 +41,7 @@ async fn detail(
     _: NoBody,
 ) -> Result<Response, Fault> {
     let backends = backends(&api.images)?;
-    policy::check_service(&ctx, "stores_info_detail")?;
+    api.images.policy().check_service(&ctx, Action::StoresInfoDetail)?;
     let stores = backends.iter().map(|backend| {
         let mut shown = shown(&api.images, backend);
         let store = api.images.stores().iter().find(|store| store.name() == backend.name);

@@ -21,7 +21,6 @@ pub const INEFFECTIVE_SECTIONS: &[&str] = &[
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
     "oslo_middleware_tracing",
-    "oslo_policy",
     "oslo_reports",
     "profiler",
     "profiler_jaeger",
@@ -61,8 +60,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
          max_request_id_length metadata_encryption_key notification_driver \
          notification_topics notifier_strategy os_region_name owner_is_tenant \
-         policy_default_rule policy_dirs policy_file property_protection_file \
-         property_protection_rule_format publish_errors pydev_worker_debug_host \
+         policy_default_rule publish_errors pydev_worker_debug_host \
          pydev_worker_debug_port qpid_hostname qpid_notification_exchange \
          qpid_notification_topic qpid_password qpid_port qpid_username \
          rabbit_durable_queues rabbit_ha_queues rabbit_host rabbit_hosts rabbit_max_retries \
@@ -159,6 +157,12 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          filesystem_store_metadata_file filesystem_store_thread_pool_size \
          filesystem_store_threadpool_threshold filesystem_store_timeout \
          filesystem_thin_provisioning store_description weight",
+    ),
+    (
+        "oslo_policy",
+        "policy_default_rule remote_content_type remote_ssl_ca_crt_file \
+         remote_ssl_client_crt_file remote_ssl_client_key_file remote_ssl_verify_server_crt \
+         remote_timeout",
     ),
     ("oslo_middleware", "max_request_body_size secure_proxy_ssl_header"),
     ("paste_deploy", "config_file"),

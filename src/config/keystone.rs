@@ -191,7 +191,7 @@ fn auth_url(section: &mut Section<'_, '_>) -> Result<String> {
     let url = match section.text(&options::AUTH_URL)? {
         Some(found) if !found.text.trim().is_empty() => found,
         _ if host.is_empty() => return section.required(&options::AUTH_URL),
-        _ => Found::derived(&options::AUTH_URL, format!("{protocol}://{host}:{port}")),
+        _ => Found::derived(&options::AUTH_URL, format!("{protocol}://{host}:{port}"), None),
     };
     let text = url.text.trim().trim_end_matches('/');
     let text = ["/v3", "/v2.0"].iter().find_map(|v| text.strip_suffix(v)).unwrap_or(text);

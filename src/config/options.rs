@@ -135,6 +135,10 @@ options! {
         "Certificates (PEM) one of which must vouch for every client; empty: clients need none.";
     ENABLE_V1_API: ["DEFAULT"] "enable_v1_api", "false",
         "Also answer the old /v1 API, without copy_from and location.";
+    PROPERTY_PROTECTION_FILE: ["DEFAULT"] "property_protection_file", "",
+        "File that says who may see and set which property; empty: every property is like the others.";
+    PROPERTY_PROTECTION_RULE_FORMAT: ["DEFAULT"] "property_protection_rule_format", "roles",
+        "What that file names: roles, or policies of the policy file.";
     SHOW_IMAGE_DIRECT_URL: ["DEFAULT"] "show_image_direct_url", "false",
         "Show where an image's data is stored (direct_url).";
     SHOW_MULTIPLE_LOCATIONS: ["DEFAULT"] "show_multiple_locations", "false",
@@ -332,6 +336,15 @@ options! {
         "keystone, also with +caching or +cachemanagement: every request needs a token; empty: no authentication.";
     TASK_TIME_TO_LIVE: ["task"] "task_time_to_live" old [("DEFAULT", "task_time_to_live")], "48",
         "Hours that a task is remembered after it has ended.";
+    POLICY_FILE: ["oslo_policy"] "policy_file" old [("DEFAULT", "policy_file")], "policy.yaml",
+        "Rules of who may do what where they are not to be the default ones; relative paths begin \
+         beside the configuration file.";
+    POLICY_DIRS: ["oslo_policy"] "policy_dirs" old [("DEFAULT", "policy_dirs")], "policy.d",
+        "Directories with further such files, read in the order of their names.";
+    ENFORCE_NEW_DEFAULTS: ["oslo_policy"] "enforce_new_defaults", "true",
+        "Has no effect: today's default rules hold where no file has others.";
+    ENFORCE_SCOPE: ["oslo_policy"] "enforce_scope", "true",
+        "Has no effect: an identity is that of a project, or the operator's.";
     STATE_DIR: ["glancefs"] "state_dir",
         "</var/lib/glancefs for root, else glancefs in $XDG_STATE_HOME or ~/.local/state>",
         "Directory of everything that outlives the program; --state-dir wins.";

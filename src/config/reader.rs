@@ -33,6 +33,8 @@ pub struct UnusedOption {
 pub(super) struct Reader {
     /// One list for each file, in order; later files win.
     files: Vec<Vec<Assignment>>,
+    /// The files' own names, in the same order.
+    paths: Vec<PathBuf>,
     asked: HashSet<(String, String)>,
     /// Things to tell the operator once.
     pub(super) notes: Vec<String>,
@@ -49,20 +51,31 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// A value that follows from other options.
-    pub(super) fn derived(option: &ConfigOption, text: String) -> Self {
-        Self { text, place: None, spelled: option.to_string() }
+    /// A value that was found otherwise: from other options, or as a part of one.
+    pub(super) fn derived(option: &ConfigOption, text: String, place: Option<Place>) -> Self {
+        Self { text, place, spelled: option.to_string() }
     }
 }
 
 impl Reader {
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
         let files = paths.iter().map(|path| ini::read(path)).collect::<Result<_>>()?;
-        Ok(Self::of(files))
+        Ok(Self { paths: paths.to_vec(), ..Self::of(files) })
     }
 
     pub(super) fn of(files: Vec<Vec<Assignment>>) -> Self {
-        Self { files, asked: HashSet::new(), notes: Vec::new(), settings: Vec::new() }
+        Self {
+            files,
+            paths: Vec::new(),
+            asked: HashSet::new(),
+            notes: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// The files that were read, in order.
+    pub(super) fn paths(&self) -> std::slice::Iter<'_, PathBuf> {
+        self.paths.iter()
     }
 
     /// The option's text: from the last file that has it under any of its names, else its default,

@@ -22,7 +22,7 @@ errnos! {
 impl From<&Error> for Errno {
     fn from(error: &Error) -> Self {
         match error {
-            Error::NotFound(_) => Self::ENOENT,
+            Error::NotFound(_) | Error::Hidden => Self::ENOENT,
             Error::Forbidden(_) => Self::EACCES,
             Error::Immutable(_) | Error::Refused(_) => Self::EPERM,
             Error::Missing(_) => Self::ENODATA,

@@ -34,7 +34,7 @@ use super::Images;
 use super::crash::{self, Step};
 use super::journal::Work;
 use super::locations::Expected;
-use super::policy::{self, Action};
+use super::policy::Action;
 use crate::catalog::model::{Image, ImageId, Status};
 use crate::catalog::tasks::{LOCK_PROPERTY, Task, TaskKind};
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ impl Images {
         id: ImageId,
         request: &ImportRequest,
     ) -> Result<()> {
-        let mut image = self.get(ctx, id)?;
+        let mut image = self.find(ctx, id)?;
         self.check_importable(&image, &request.method)?;
         let action = match request.method {
             Method::Copy => Action::CopyImage,
@@ -158,7 +158,7 @@ impl Images {
             }
             Method::Location { .. } => Action::AddImageLocation,
         };
-        policy::check(ctx, action, &image)?;
+        self.policy().check_image(ctx, action, &image)?;
         let stale = self.break_stale_lock(&mut image)?;
         let Some(stores) = self.stores_for(&image, request)? else { return Ok(()) };
         if let Method::WebDownload { uri } = &request.method {
@@ -197,7 +197,7 @@ impl Images {
         for mut job in self.imports.stop_image(image.id) {
             self.turn_away(&mut job, Stop::Unwanted);
         }
-        self.get(ctx, image.id)
+        self.find(ctx, image.id)
     }
 
     /// Whether the image is where the method needs it.  Glance: in this order.

@@ -1,12 +1,14 @@
 //! The options of Glance that the rules of images depend on, with Glance's names and defaults.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
 use super::import::plugins::Plugin;
 use super::import::web::WebRules;
+use super::policy::Policy;
 use crate::catalog::model::{Image, Location};
 use crate::store::Store;
 
@@ -116,6 +118,8 @@ pub struct Options {
     pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
+    /// Who may do what (`[oslo_policy]`, `property_protection_file`).
+    pub policy: Arc<Policy>,
 }
 
 impl Options {
@@ -171,6 +175,7 @@ impl Default for Options {
             image_cache: None,
             worker_self_reference_url: None,
             max_uploads: 1000,
+            policy: Arc::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::Images;
 use super::crash::{self, Step};
 use super::journal::Work;
-use super::policy::{self, Action};
+use super::policy::Action;
 use super::upload::{Incoming, Progress};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
@@ -151,8 +151,8 @@ impl Images {
         id: ImageId,
         size: Option<u64>,
     ) -> Result<Staging> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::ModifyImage, &image)?;
+        let image = self.find(ctx, id)?;
+        self.policy().check_image(ctx, Action::ModifyImage, &image)?;
         let refused = |status: Status| {
             Error::Conflict(format!(
                 "Image status transition from {status} to uploading is not allowed"

@@ -25,6 +25,7 @@ use super::storage_quota::Hold;
 use super::{Images, OpenImage};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
+use crate::identity::RequestContext;
 use crate::store::copy::copy;
 use crate::store::{ByteRange, ImageWriter, Store};
 use crate::telemetry::metrics;
@@ -82,6 +83,8 @@ pub struct Progress {
 /// The data of one image on its way in.
 pub struct Upload {
     images: Arc<Images>,
+    /// Whose it is.
+    by: RequestContext,
     /// The record as the catalog has it.
     recorded: Image,
     /// The record as it will be.
@@ -118,6 +121,7 @@ impl Upload {
     /// Starts writing data for `recorded`, whose status is `saving` and whose journal entry exists.
     pub(super) fn start(
         images: Arc<Images>,
+        by: &RequestContext,
         recorded: Image,
         work: Work,
         store: Arc<dyn Store>,
@@ -133,6 +137,7 @@ impl Upload {
         let hold = images.storage_quota.begin(&recorded);
         let mut upload = Self {
             images,
+            by: by.clone(),
             image: recorded.clone(),
             recorded,
             work,
@@ -174,6 +179,7 @@ impl Upload {
     pub fn alter(&mut self, alter: impl FnOnce(&mut Image) -> Result<()>) -> Result<()> {
         let mut altered = self.image.clone();
         alter(&mut altered)?;
+        self.images.check_draft(&self.by, &self.image, &altered)?;
         self.image = altered;
         self.progress.name.lock().clone_from(&self.image.name);
         Ok(())
