@@ -167,7 +167,7 @@ fn general() -> Vec<(String, &'static str, String, Option<Value>, bool)> {
     ] {
         ask(&format!("list{filter}"), "GET", &format!("/v2/images?limit=1000{filter}"), None, true);
     }
-    ask("list members' marker", "GET", "/v2/images?marker={private}", None, true);
+    ask("list after a private one", "GET", "/v2/images?marker={private}", None, true);
     for visibility in ["private", "shared", "community", "public"] {
         let body = json!({"name": "made", "visibility": visibility});
         ask(&format!("create {visibility}"), "POST", "/v2/images", Some(body), true);
@@ -203,7 +203,7 @@ fn general() -> Vec<(String, &'static str, String, Option<Value>, bool)> {
     ] {
         ask(&format!("{method} {path}"), method, path, None, false);
     }
-    let task = json!({"type": "import", "input": {"import_from": "http://127.0.0.1:1/x",
+    let task = json!({"type": "import", "input": {"import_from": "file:///x",
         "import_from_format": "raw", "image_properties": {}}});
     ask("create task", "POST", "/v2/tasks", Some(task), false);
     for namespace in ["of-a-public", "of-a-private"] {
