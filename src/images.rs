@@ -261,18 +261,18 @@ impl Images {
 
     /// Images that the policy shows: as many as asked for, if there are.
     fn list_shown(&self, ctx: &RequestContext, mut query: ImageQuery) -> Result<Vec<Image>> {
+        let wanted = query.limit;
         let mut shown = Vec::new();
         loop {
             let page = self.catalog.list(&query)?;
-            let wanted = query.limit.filter(|limit| page.len() as u64 == *limit);
+            let more = query.limit.is_some_and(|limit| page.len() as u64 == limit);
             query.marker = page.last().map(|image| image.id);
             shown.extend(page.into_iter().filter(|image| self.policy().shows(ctx, image)));
-            match wanted {
-                Some(limit) if (shown.len() as u64) < limit => {
-                    query.limit = Some(limit - shown.len() as u64);
-                }
-                _ => return Ok(shown),
+            let lacking = wanted.unwrap_or(0).saturating_sub(shown.len() as u64);
+            if !more || lacking == 0 {
+                return Ok(shown);
             }
+            query.limit = Some(lacking);
         }
     }
 

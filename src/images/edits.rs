@@ -18,11 +18,13 @@ impl Images {
             return Ok(());
         }
         let name = edit.target();
-        let is_owner = name == "owner" && !ctx.admin;
+        let is_field = is_of_a_field(edit);
+        let is_owner = is_field && name == "owner" && !ctx.admin;
         if is_owner && matches!(edit, Edit::Replace { .. }) {
             return Err(not_the_owner());
         }
-        if name == "visibility"
+        if is_field
+            && name == "visibility"
             && let Some(Ok(to)) = edit.new_text().map(str::parse::<Visibility>)
         {
             self.policy().check_shown(ctx, to, image)?;
@@ -33,7 +35,6 @@ impl Images {
             return Err(not_the_owner());
         }
         let before = image.properties.get(name).cloned();
-        let is_field = image_has_field(edit);
         fields::apply(image, edit, &self.options)?;
         if is_field {
             return Ok(());
@@ -86,7 +87,7 @@ fn not_the_owner() -> Error {
 }
 
 /// Whether it is a field of every image that is changed, and no property.
-fn image_has_field(edit: &Edit) -> bool {
+fn is_of_a_field(edit: &Edit) -> bool {
     match edit {
         Edit::SetText { name, .. } if name.starts_with(fields::PROPERTY_PREFIX) => false,
         edit => fields::find(edit.target()).is_some(),

@@ -111,7 +111,7 @@ impl Images {
         if image.locations.len() == 1 {
             // OSSA-2016-006
             let text = "Cannot remove last location in the image.";
-            return Err(Error::Forbidden(text.to_string()));
+            return Err(Error::Refused(text.to_string()));
         }
         let last = image.locations.len().saturating_sub(1);
         let position = index(position, last).filter(|position| *position <= last);

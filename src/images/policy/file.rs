@@ -246,7 +246,7 @@ mod tests {
             ("just text\n", 1, "lines like"),
             ("a: {b: c}\n", 1, "must be a text"),
             ("a: [[[\"role:x\"]]]\n", 1, "texts, or lists"),
-            ("a: \"role:x\n", 2, "not YAML"),
+            ("a: \"role:x\n", 1, "not YAML"),
             ("a: @x\n", 1, "not YAML"),
             ("a: &x \"@\"\nb: *x\n", 2, "aliases"),
         ] {

@@ -24,15 +24,12 @@ const fn kind(
 
 const KINDS: &[Kind] = &[
     kind("private", true, "private", None),
-    kind("shared with nobody", true, "shared", None),
     kind("shared", true, "shared", Some("pending")),
     kind("shared and accepted", true, "shared", Some("accepted")),
-    kind("shared and rejected", true, "shared", Some("rejected")),
     kind("community", true, "community", None),
     kind("public", true, "public", None),
     kind("nobody's private", false, "private", None),
     kind("nobody's shared", false, "shared", None),
-    kind("nobody's public", false, "public", None),
 ];
 
 /// What state of life an operation wants its image in.
@@ -74,7 +71,6 @@ fn operations() -> Vec<Operation> {
     op("patch name", Active, "PATCH", IMAGE, patch("replace", "/name", json!("n")), "");
     op("patch property", Active, "PATCH", IMAGE, patch("add", "/added", json!("x")), "");
     op("patch missing", Active, "PATCH", IMAGE, patch("replace", "/missing", json!("x")), "");
-    op("patch hidden", Active, "PATCH", IMAGE, patch("replace", "/os_hidden", json!(true)), "");
     op("patch owner", Active, "PATCH", IMAGE, patch("replace", "/owner", json!("x")), "c");
     op("patch owner by add", Active, "PATCH", IMAGE, patch("add", "/owner", json!("x")), "c");
     for visibility in ["private", "shared", "community", "public"] {
@@ -82,17 +78,6 @@ fn operations() -> Vec<Operation> {
         let name = name.into_iter().find(|name| name.ends_with(visibility)).unwrap();
         op(name, Active, "PATCH", IMAGE, patch("replace", "/visibility", json!(visibility)), "c");
     }
-    op(
-        "patch then name",
-        Active,
-        "PATCH",
-        IMAGE,
-        Some(json!([
-            {"op": "replace", "path": "/visibility", "value": "public"},
-            {"op": "replace", "path": "/name", "value": "n"},
-        ])),
-        "c",
-    );
     op("locations", Active, "GET", "/v2/images/{id}/locations", None, "s");
     let location = json!({"url": "http://127.0.0.1:1/x", "metadata": {}});
     op("patch add location", Active, "PATCH", IMAGE, patch("add", "/locations/-", location), "cs");
@@ -123,7 +108,6 @@ fn operations() -> Vec<Operation> {
     op("reactivate", Deactivated, "POST", "/v2/images/{id}/actions/reactivate", None, "c");
     op("tag", Active, "PUT", "/v2/images/{id}/tags/added", None, "");
     op("untag", Active, "DELETE", "/v2/images/{id}/tags/there", None, "c");
-    op("untag missing", Active, "DELETE", "/v2/images/{id}/tags/missing", None, "");
     op("members", Active, "GET", "/v2/images/{id}/members", None, "");
     op("member", Active, "GET", "/v2/images/{id}/members/{b}", None, "s");
     op("other member", Active, "GET", "/v2/images/{id}/members/{c}", None, "s");
@@ -145,37 +129,17 @@ fn operations() -> Vec<Operation> {
     );
     op("remove member", Active, "DELETE", "/v2/images/{id}/members/{b}", None, "c");
     op("delete", Active, "DELETE", IMAGE, None, "c");
-    op("delete queued", Queued, "DELETE", IMAGE, None, "c");
     op("delete protected", Protected, "DELETE", IMAGE, None, "");
     op("stage", Queued, "PUT", "/v2/images/{id}/stage", None, "c");
-    op(
-        "import",
-        Staged,
-        "POST",
-        "/v2/images/{id}/import",
-        Some(json!({"method": {"name": "glance-direct"}})),
-        "c",
-    );
-    op(
-        "import active",
-        Active,
-        "POST",
-        "/v2/images/{id}/import",
-        Some(json!({"method": {"name": "glance-direct"}})),
-        "",
-    );
-    op(
-        "copy",
-        Active,
-        "POST",
-        "/v2/images/{id}/import",
-        Some(json!({"method": {"name": "copy-image"}, "stores": ["slow"]})),
-        "c",
-    );
     op("delete from store", Active, "DELETE", "/v2/stores/fast/{id}", None, "");
-    op("cache", Active, "PUT", "/v2/cache/{id}", None, "cs");
-    op("uncache", Active, "DELETE", "/v2/cache/{id}", None, "");
     op("queue", Queued, "PUT", "/v2/queued_images/{id}", None, "cs");
+    // These fail right after the policy was asked: what they begin in the background would keep
+    // Glance's SQLite busy.
+    let import = |method: &str| Some(json!({"method": {"name": method}, "stores": ["nowhere"]}));
+    op("import", Staged, "POST", "/v2/images/{id}/import", import("glance-direct"), "");
+    op("copy", Active, "POST", "/v2/images/{id}/import", import("copy-image"), "");
+    op("cache", Queued, "PUT", "/v2/cache/{id}", None, "");
+    op("uncache", Queued, "DELETE", "/v2/cache/{id}", None, "");
     all
 }
 
@@ -203,7 +167,7 @@ fn general() -> Vec<(String, &'static str, String, Option<Value>, bool)> {
     ] {
         ask(&format!("list{filter}"), "GET", &format!("/v2/images?limit=1000{filter}"), None, true);
     }
-    ask("list members' marker", "GET", "/v2/images?marker={private}", None, true);
+    ask("list after a private one", "GET", "/v2/images?marker={private}", None, true);
     for visibility in ["private", "shared", "community", "public"] {
         let body = json!({"name": "made", "visibility": visibility});
         ask(&format!("create {visibility}"), "POST", "/v2/images", Some(body), true);
@@ -239,7 +203,7 @@ fn general() -> Vec<(String, &'static str, String, Option<Value>, bool)> {
     ] {
         ask(&format!("{method} {path}"), method, path, None, false);
     }
-    let task = json!({"type": "import", "input": {"import_from": "http://127.0.0.1:1/x",
+    let task = json!({"type": "import", "input": {"import_from": "file:///x",
         "import_from_format": "raw", "image_properties": {}}});
     ask("create task", "POST", "/v2/tasks", Some(task), false);
     for namespace in ["of-a-public", "of-a-private"] {
@@ -310,7 +274,10 @@ pub fn ask_all(side: &Side<'_>) -> Answers {
     for kind in KINDS {
         for operation in operations() {
             let mut image = None;
-            for (who, _) in &side.people.everybody {
+            // Who proves no identity is asked for one whatever the image is.
+            let all = kind.name == KINDS[0].name;
+            for (who, _) in side.people.everybody.iter().filter(|(_, token)| all || token.is_some())
+            {
                 let id = image.take().unwrap_or_else(|| make(side, kind, operation.state));
                 let answer = operation.ask(side, who, &id);
                 let done = answer.status < 300;

@@ -42,7 +42,6 @@ impl Identities {
             "project-b-member",
             "project-b-reader",
             "project-c-member",
-            "project-c-reader",
             "project-c-service",
             "project-c-onlooker",
         ];
@@ -71,6 +70,14 @@ impl<'p> Side<'p> {
 
     pub fn of_glance((glance, _): &(GlanceApi, Glancefs), people: &'p Identities) -> Self {
         Self { server: glance.address(), people }
+    }
+
+    /// Has the server get to know everybody.
+    pub fn log_in(&self) {
+        for (who, token) in &self.people.everybody {
+            let answer = self.send(who, "GET", "/v2/info/import", None);
+            assert_eq!(answer.status, if token.is_some() { 200 } else { 401 }, "{who}");
+        }
     }
 
     /// Sends a request as somebody, with a JSON body or another.
