@@ -74,6 +74,7 @@ const SKIPPED: &[(&str, &str, &str)] = &[
 /// Differences that are meant: (area, beginning of the name, why).
 const MEANT: &[(&str, &str, &str)] = &[
     ("03", "array body", "Glance fails with 500; the client's mistake is a 400"),
+    ("06", "replace stores", "Glance takes `stores` for a property here; it is read-only"),
     ("06", "locations add dup", "one place once: else removing one would take the other's data"),
     ("06", "locations add 2nd", "shows one that is there twice"),
     ("07", "POST file", "a refused method does not read the body first"),

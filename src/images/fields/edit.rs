@@ -108,9 +108,7 @@ pub fn apply(image: &mut Image, edit: &Edit, options: &Options) -> Result<()> {
             if name == "locations" {
                 return Err(locations());
             }
-            // Glance: `stores` is a property, which no image has.
-            let property = name == "stores" || super::find(name).is_none();
-            if property && !image.properties.contains_key(name) {
+            if super::find(name).is_none() && !image.properties.contains_key(name) {
                 return Err(missing(name));
             }
             put(image, name, value, options)
