@@ -11,6 +11,7 @@ mod import;
 pub mod import_rules;
 pub mod ineffective;
 pub mod ini;
+pub mod keystone;
 pub mod logging;
 mod memory;
 pub mod mount_options;
@@ -34,6 +35,7 @@ use logging::{LogFormat, Logging};
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
+use keystone::TokenChecks;
 use reader::{Reader, bad_value};
 use settings::{Origin, Setting};
 use stores::{StoreSettings, Stores};
@@ -104,7 +106,7 @@ pub struct Config {
     /// stores have no names.
     pub enabled_backends: Vec<String>,
     /// Where the API listens, `None` for no API.  `bind_host`, `bind_port`; default
-    /// 127.0.0.1:9292.
+    /// 127.0.0.1:9292, with authentication 0.0.0.0:9292.
     pub listen: Option<SocketAddr>,
     /// Base URL in answers, without a slash at its end.  `public_endpoint`; default: as asked.
     pub public_endpoint: Option<String>,
@@ -142,7 +144,8 @@ pub struct Config {
     pub disable_by_file: Option<PathBuf>,
     /// Where the log goes, and how it looks.
     pub logging: Logging,
-    /// The project that the mount and the API act as, `None` for the operator, who sees all.
+    /// The project that the mount acts as, and the API without authentication, `None` for the
+    /// operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
     /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
@@ -175,6 +178,9 @@ pub struct Config {
     pub max_uploads: usize,
     /// What web-download may ask for, and what is done to images that are imported.
     pub import_rules: ImportRules,
+    /// Keystone, where the API asks it who sends a request; `None`: no authentication.
+    /// `[paste_deploy] flavor`, `[keystone_authtoken]`.
+    pub token_checks: Option<TokenChecks>,
     /// What each option is in force with, and why.
     pub settings: Vec<Setting>,
     /// Options in the files that change nothing.
@@ -255,6 +261,10 @@ impl Config {
             worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
+            token_checks: match overrides.listen {
+                Listen::Off => None,
+                _ => TokenChecks::read(reader)?,
+            },
             state_dir,
             settings: Vec::new(),
             unused: Vec::new(),
@@ -262,7 +272,7 @@ impl Config {
             files: Vec::new(),
             overrides: Overrides::default(),
         };
-        config.check_exposure(reader)?;
+        config.check_exposure(reader);
         config.settings = std::mem::take(&mut reader.settings);
         config.override_settings(overrides);
         config.unused = reader.unused();
@@ -270,7 +280,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Whom the mount and the API act as.
+    /// Whom the mount acts as, and the API without authentication.
     pub fn identity(&self) -> RequestContext {
         match &self.project {
             Some(project) => RequestContext::member_of(project.clone()),
@@ -328,38 +338,19 @@ impl Config {
         }
     }
 
-    /// There is no authentication yet: refuses to serve a network that was promised some, and
-    /// warns of serving one that was not.
-    fn check_exposure(&self, reader: &mut Reader) -> Result<()> {
+    /// Warns of serving a network without authentication.
+    fn check_exposure(&self, reader: &mut Reader) {
         let exposed = self.listen.filter(|address| !address.ip().is_loopback());
-        let acting_as = match &self.project {
-            Some(project) => format!("a member of project {project}"),
-            None => "the operator, who may do everything".to_owned(),
-        };
-        let flavor = reader.text(&options::FLAVOR)?.filter(|found| {
-            found.text.split('+').any(|part| part.trim().eq_ignore_ascii_case("keystone"))
-        });
-        if let Some(flavor) = flavor {
-            if let Some(address) = exposed {
-                let wanted = format!(
-                    "authentication is not available yet, so the API is not opened to the network \
-                     at {address}: listen on loopback (bind_host = 127.0.0.1 or --listen \
-                     127.0.0.1:{}), or set flavor to nothing to serve everybody",
-                    address.port()
-                );
-                return Err(bad_value(&options::FLAVOR, Some(&flavor), &wanted));
-            }
-            reader.notes.push(format!(
-                "[paste_deploy] flavor asks for keystone, but authentication is not available yet: \
-                 every request acts as {acting_as}"
-            ));
-        } else if let Some(address) = exposed {
+        if let Some(address) = exposed.filter(|_| self.token_checks.is_none()) {
+            let acting_as = match &self.project {
+                Some(project) => format!("a member of project {project}"),
+                None => "the operator, who may do everything".to_owned(),
+            };
             reader.notes.push(format!(
                 "the API is open to the network at {address} without authentication: whoever \
                  reaches it acts as {acting_as}"
             ));
         }
-        Ok(())
     }
 }
 
@@ -446,7 +437,9 @@ fn listen(reader: &mut Reader, asked: Listen) -> Result<Option<SocketAddr>> {
         Listen::On(address) => Ok(Some(address)),
         Listen::AsConfigured => {
             let port = u16::try_from(port).unwrap_or_default();
-            let ip = host.map_or(Ok(Ipv4Addr::LOCALHOST.into()), |host| resolve(&host))?;
+            let authenticated = keystone::is_wanted(reader)?;
+            let usual = if authenticated { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+            let ip = host.map_or(Ok(usual.into()), |host| resolve(&host))?;
             Ok(Some(SocketAddr::new(ip, port)))
         }
     }

@@ -34,6 +34,7 @@ use crate::config::mount_options::MountOptions;
 use crate::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
 use crate::fs::session::{self, Mount};
+use crate::identity::keystone::{Keystone, QUESTIONS_AT_ONCE};
 use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
@@ -49,8 +50,8 @@ const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a mount that mount(8) asks for waits for the one before to end.
 const BEFORE_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Threads that may wait for the core on behalf of the API.
-const BLOCKING_THREADS: usize = 64;
+/// Threads that may wait for the core, and for Keystone, on behalf of the API.
+const BLOCKING_THREADS: usize = 64 + QUESTIONS_AT_ONCE;
 
 /// What `glancefs mount` was asked for.
 #[derive(Debug)]
@@ -319,6 +320,7 @@ struct Server {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<api::Tls>>,
+    identity: api::Identity,
 }
 
 /// The API, answering.
@@ -333,6 +335,10 @@ impl Server {
     fn bind(runtime: &tokio::runtime::Runtime, config: &Config) -> Result<Option<Self>> {
         let Some(wanted) = config.listen else { return Ok(None) };
         let tls = config.http.tls.clone().map(api::Tls::load).transpose()?;
+        let identity = match &config.token_checks {
+            Some(checks) => api::Identity::of_keystone(Keystone::new(checks.clone())?),
+            None => api::Identity::Fixed(config.identity()),
+        };
         let bound = runtime.block_on(TcpListener::bind(wanted));
         let listener = bound.map_err(|error| match error.kind() {
             std::io::ErrorKind::AddrInUse => Error::Config(format!(
@@ -352,12 +358,11 @@ impl Server {
             _ => Error::io("listen at", wanted)(error),
         })?;
         let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
-        Ok(Some(Self { listener, address, tls }))
+        Ok(Some(Self { listener, address, tls, identity }))
     }
 
     fn start(self, runtime: &tokio::runtime::Runtime, config: &Config, house: &House) -> Served {
         let (stop, mut stopped) = watch::channel(false);
-        let identity = api::Identity::Fixed(config.identity());
         let settings = api::Settings {
             public_endpoint: config.public_endpoint.clone(),
             behind_proxy: config.http.behind_proxy,
@@ -371,7 +376,7 @@ impl Server {
         };
         let images = Arc::clone(&house.images);
         let metadefs = Arc::clone(&house.metadefs);
-        let face = Arc::new(api::Api::new(images, metadefs, identity, settings));
+        let face = Arc::new(api::Api::new(images, metadefs, self.identity, settings));
         let shutdown = async move {
             // A sender that is gone means the end as well.
             let _ = stopped.wait_for(|stop| *stop).await;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compare::Names;
-use glancefs::api::{Api, Identity, Settings, Unauthenticated, serve};
+use glancefs::api::{Api, Identity, Settings, Stranger, serve};
 use glancefs::identity::{ProjectId, RequestContext};
 use glancefs::images::{Backend, ImageCache, ImportOptions, Options};
 use serde_json::Value;
@@ -97,7 +97,7 @@ const DEMO: &str = "2b2880b8bc3347569e3c0888cc111d51";
 const ALT_DEMO: &str = "5306a2ce707e48abaf0340810b2800fe";
 const ADMIN: &str = "5e9ea9fe55234b5688a473489a964223";
 
-fn who(token: Option<&str>) -> Result<RequestContext, Unauthenticated> {
+fn who(token: Option<&str>) -> Result<RequestContext, Stranger> {
     let member = |project| RequestContext::member_of(ProjectId::new(project));
     match token {
         Some("TOKEN-demo") => Ok(RequestContext {
@@ -114,7 +114,7 @@ fn who(token: Option<&str>) -> Result<RequestContext, Unauthenticated> {
             let roles = ["admin", "member", "reader"].map(String::from).to_vec();
             Ok(RequestContext { project, user, roles, ..RequestContext::operator() })
         }
-        _ => Err(Unauthenticated {
+        _ => Err(Stranger::Unauthenticated {
             challenge: "Keystone uri=\"http://keystone.example:5000/v3\"".parse().ok(),
         }),
     }

@@ -12,7 +12,6 @@ pub const INEFFECTIVE_SECTIONS: &[&str] = &[
     "cache",
     "file",
     "key_manager",
-    "keystone_authtoken",
     "matchmaker_redis",
     "os_glance_tasks_store",
     "oslo_concurrency",
@@ -142,6 +141,19 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
     ),
     ("image_import_opts", "max_parallel_stores"),
     (
+        "keystone_authtoken",
+        "admin_token auth_admin_prefix auth_section auth_version cache check_revocations_for_cached \
+         default_domain_id default_domain_name delay_auth_decision domain_id domain_name \
+         enforce_token_bind hash_algorithms include_service_catalog memcache_password \
+         memcache_pool_conn_get_timeout memcache_pool_dead_retry memcache_pool_maxsize \
+         memcache_pool_socket_timeout memcache_pool_unused_timeout memcache_sasl_enabled \
+         memcache_secret_key memcache_security_strategy memcache_servers \
+         memcache_tls_allowed_ciphers memcache_tls_cafile memcache_tls_certfile \
+         memcache_tls_enabled memcache_tls_keyfile memcache_use_advanced_pool memcache_username \
+         memcached_servers revocation_cache_time service_token_roles_required service_type \
+         signing_dir trust_id user_id",
+    ),
+    (
         "os_glance_staging_store",
         "filesystem_store_chunk_size filesystem_store_datadirs filesystem_store_file_perm \
          filesystem_store_metadata_file filesystem_store_thread_pool_size \
@@ -170,7 +182,7 @@ mod tests {
         assert!(known_to_glance("DEFAULT", "workers"));
         assert!(known_to_glance("DEFAULT", "registry_host"));
         assert!(known_to_glance("glance_store", "swift_store_user"));
-        assert!(known_to_glance("keystone_authtoken", "whatever"));
+        assert!(known_to_glance("keystone_authtoken", "memcached_servers"));
         assert!(!known_to_glance("DEFAULT", "bind_hots"));
     }
 }

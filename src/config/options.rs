@@ -121,8 +121,8 @@ options! {
         "Under what the system's log files it.";
     USE_JSON: ["DEFAULT"] "use_json", "false",
         "Log each line as a JSON object (here with fields of our own: timestamp, level, fields, spans).";
-    BIND_HOST: ["DEFAULT"] "bind_host", "127.0.0.1",
-        "Address that the API listens on (Glance: 0.0.0.0; here loopback until there is authentication).";
+    BIND_HOST: ["DEFAULT"] "bind_host", "<0.0.0.0 with flavor keystone, else 127.0.0.1>",
+        "Address that the API listens on (Glance: 0.0.0.0; here loopback where there is no authentication).";
     BIND_PORT: ["DEFAULT"] "bind_port", "9292",
         "TCP port of the API.";
     PUBLIC_ENDPOINT: ["DEFAULT"] "public_endpoint", "",
@@ -265,20 +265,78 @@ options! {
         "With glance-download: properties that come along, by the beginnings of their names.";
     DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
         "While this file exists, /healthcheck answers 503.";
+    WWW_AUTHENTICATE_URI: ["keystone_authtoken"] "www_authenticate_uri"
+        old [("keystone_authtoken", "auth_uri")], "<auth_url>",
+        "Where clients without a valid token are told to get one.";
+    AUTH_URL: ["keystone_authtoken"] "auth_url" old [("keystone_authtoken", "identity_uri")], "",
+        "Where Keystone is, as http://host:5000; needed with flavor keystone.";
+    AUTH_TYPE: ["keystone_authtoken"] "auth_type" old [("keystone_authtoken", "auth_plugin")], "password",
+        "How glancefs gets a token of its own: password, v3password or v3applicationcredential.";
+    USERNAME: ["keystone_authtoken"] "username"
+        old [("keystone_authtoken", "user-name"), ("keystone_authtoken", "user_name"), ("keystone_authtoken", "admin_user")], "",
+        "The user that glancefs is to Keystone; it must be allowed to check tokens.";
+    PASSWORD: ["keystone_authtoken"] "password" old [("keystone_authtoken", "admin_password")], "",
+        "Its password.";
+    USER_DOMAIN_ID: ["keystone_authtoken"] "user_domain_id", "",
+        "Id of its domain.";
+    USER_DOMAIN_NAME: ["keystone_authtoken"] "user_domain_name", "",
+        "Name of its domain; without either, the domain of id default.";
+    PROJECT_ID: ["keystone_authtoken"] "project_id" old [("keystone_authtoken", "tenant_id")], "",
+        "Id of its project.";
+    PROJECT_NAME: ["keystone_authtoken"] "project_name"
+        old [("keystone_authtoken", "tenant-name"), ("keystone_authtoken", "tenant_name"), ("keystone_authtoken", "admin_tenant_name")], "",
+        "Name of its project.";
+    PROJECT_DOMAIN_ID: ["keystone_authtoken"] "project_domain_id", "",
+        "Id of the project's domain.";
+    PROJECT_DOMAIN_NAME: ["keystone_authtoken"] "project_domain_name", "",
+        "Name of the project's domain; without either, the domain of id default.";
+    SYSTEM_SCOPE: ["keystone_authtoken"] "system_scope", "",
+        "all: its rights are for the system instead of a project.";
+    APPLICATION_ID: ["keystone_authtoken"] "application_credential_id", "",
+        "With v3applicationcredential: its id.";
+    APPLICATION_SECRET: ["keystone_authtoken"] "application_credential_secret", "",
+        "With v3applicationcredential: its secret.";
+    AUTH_PROTOCOL: ["keystone_authtoken"] "auth_protocol", "https",
+        "Without auth_url: http or https.";
+    AUTH_HOST: ["keystone_authtoken"] "auth_host", "",
+        "Without auth_url: the host where Keystone is.";
+    AUTH_PORT: ["keystone_authtoken"] "auth_port", "35357",
+        "Without auth_url: the port there.";
+    INTERFACE: ["keystone_authtoken"] "interface", "internal",
+        "Which endpoint of Keystone's own catalog is asked about tokens, where it has one: internal, public or admin.";
+    REGION_NAME: ["keystone_authtoken"] "region_name", "",
+        "In which region; empty: any.";
+    CAFILE: ["keystone_authtoken"] "cafile", "",
+        "Certificates (PEM) one of which must vouch for Keystone; empty: those of the system.";
+    CERTFILE: ["keystone_authtoken"] "certfile", "",
+        "Certificate (PEM) that glancefs shows to Keystone.";
+    KEYFILE: ["keystone_authtoken"] "keyfile", "",
+        "Private key of that certificate (PEM).";
+    INSECURE: ["keystone_authtoken"] "insecure", "false",
+        "Take Keystone's certificate for good whoever made it.";
+    HTTP_CONNECT_TIMEOUT: ["keystone_authtoken"] "http_connect_timeout", "10",
+        "Seconds that an answer of Keystone may take.";
+    HTTP_REQUEST_MAX_RETRIES: ["keystone_authtoken"] "http_request_max_retries", "3",
+        "How often a request to Keystone is tried again when it does not answer, waiting a little longer each time.";
+    TOKEN_CACHE_TIME: ["keystone_authtoken"] "token_cache_time", "300",
+        "Seconds for which a token that was found valid is not asked about again, at most until it expires; \
+         one that was found invalid at most 10; -1: always ask.";
+    SERVICE_TOKEN_ROLES: ["keystone_authtoken"] "service_token_roles" as List, "service",
+        "Roles of which X-Service-Token must have one for the user's token to be taken after it has expired.";
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
         "<node_staging_uri>",
         "With enabled_backends: the directory where data waits to be imported.";
     PROXY_HEADERS: ["oslo_middleware"] "enable_proxy_headers_parsing", "false",
         "A proxy stands in front: believe its Forwarded, X-Forwarded-Proto, -Host and -Prefix.";
     FLAVOR: ["paste_deploy"] "flavor", "",
-        "keystone asks for authentication, which does not exist yet: then only loopback is served.";
+        "keystone, also with +caching or +cachemanagement: every request needs a token; empty: no authentication.";
     TASK_TIME_TO_LIVE: ["task"] "task_time_to_live" old [("DEFAULT", "task_time_to_live")], "48",
         "Hours that a task is remembered after it has ended.";
     STATE_DIR: ["glancefs"] "state_dir",
         "</var/lib/glancefs for root, else glancefs in $XDG_STATE_HOME or ~/.local/state>",
         "Directory of everything that outlives the program; --state-dir wins.";
     MOUNT_PROJECT: ["glancefs"] "mount_project", "",
-        "Project that the mount and the API act as; empty: the operator, who sees all; --project wins.";
+        "Project that the mount acts as, and the API without authentication; empty: the operator, who sees all; --project wins.";
     BLOCK_CACHE_SIZE: ["glancefs"] "block_cache_size" as Integer,
         "<256 MiB, or a quarter of the memory that the control group may use if that is less>",
         "Bytes of RBD images that are kept in memory, those on their way included.";

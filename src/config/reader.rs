@@ -48,6 +48,13 @@ pub(super) struct Found {
     spelled: String,
 }
 
+impl Found {
+    /// A value that follows from other options.
+    pub(super) fn derived(option: &ConfigOption, text: String) -> Self {
+        Self { text, place: None, spelled: option.to_string() }
+    }
+}
+
 impl Reader {
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
         let files = paths.iter().map(|path| ini::read(path)).collect::<Result<_>>()?;

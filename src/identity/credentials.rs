@@ -1,29 +1,8 @@
 //! What a request was made with, to ask other services on behalf of who made it.
 
-use std::fmt;
 use std::sync::Arc;
 
-/// A token of Keystone's, which whoever has it can use.  It is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Arc<str>);
-
-impl Token {
-    /// Takes a token as it came.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The token itself, to be sent and not to be shown.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
+use super::Secret;
 
 /// Where a service is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +19,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// The token.
-    pub token: Token,
+    pub token: Secret,
     /// From the catalog that came with the token.
     pub image_endpoints: Arc<[Endpoint]>,
 }
@@ -67,7 +46,7 @@ mod tests {
             url: url.to_string(),
         };
         let credentials = Credentials {
-            token: Token::new("gAAAAsecret"),
+            token: Secret::new("gAAAAsecret"),
             image_endpoints: Arc::new([
                 endpoint("One", "public", "http://one/"),
                 endpoint("Two", "internal", "http://two-internal"),

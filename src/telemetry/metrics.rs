@@ -23,6 +23,7 @@ const UPLOADS: &str = "glancefs_uploads_total";
 const UPLOAD_BYTES: &str = "glancefs_upload_bytes_total";
 const REQUESTS: &str = "glancefs_http_requests_total";
 const REQUEST_SECONDS: &str = "glancefs_http_request_seconds";
+const TOKEN_CHECKS: &str = "glancefs_token_checks_total";
 
 const BUILD: &str = "glancefs_build_info";
 const STARTED: &str = "glancefs_start_time_seconds";
@@ -42,6 +43,7 @@ pub const COUNTED: &[(&str, Kind, &str)] = &[
     (UPLOAD_BYTES, Kind::Counter, "Bytes of uploads that became active, by store"),
     (REQUESTS, Kind::Counter, "Requests of the API, by method and status"),
     (REQUEST_SECONDS, Kind::Histogram, "Until the head of an answer of the API, by method"),
+    (TOKEN_CHECKS, Kind::Counter, "Tokens of requests, by who knew of them"),
     (BUILD, Kind::Gauge, "1, with the version of the program"),
     (STARTED, Kind::Gauge, "When the program started, in seconds since 1970"),
     (STORE_UP, Kind::Gauge, "Whether a store answers, as far as is known, by store: 1 or 0"),
@@ -247,4 +249,25 @@ pub fn upload_ended(store: &str, active: Option<u64>) {
 pub fn request_answered(method: &'static str, status: u16, took: Duration) {
     counter!(REQUESTS, "method" => method, "status" => status.to_string()).increment(1);
     histogram!(REQUEST_SECONDS, "method" => method).record(took);
+}
+
+/// Who knew of a token.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenSource {
+    /// It was asked about before.
+    Memory,
+    /// Keystone.
+    Keystone,
+    /// Nobody: Keystone did not answer.
+    Nobody,
+}
+
+/// A token has been found valid or not, or neither.
+pub fn token_checked(source: TokenSource) {
+    let source = match source {
+        TokenSource::Memory => "memory",
+        TokenSource::Keystone => "keystone",
+        TokenSource::Nobody => "nobody",
+    };
+    counter!(TOKEN_CHECKS, "source" => source).increment(1);
 }

@@ -13,6 +13,7 @@
 mod catalog;
 mod cluster;
 mod command;
+mod keystone;
 mod pool;
 
 use std::fs::{self, File};
@@ -31,7 +32,10 @@ use rustix::process::{Pid, Signal};
 pub use catalog::{Record, Stored, glance_time};
 #[allow(unused_imports)]
 pub use cluster::Cluster;
+#[allow(unused_imports)]
 pub use command::{Finished, Running};
+#[allow(unused_imports)]
+pub use keystone::Keystone;
 #[allow(unused_imports)]
 pub use pool::{Pool, skipped_on_rbd};
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use glancefs::api::{Api, Identity, Settings, Unauthenticated, serve};
+use glancefs::api::{Api, Identity, Settings, Stranger, serve};
 use glancefs::catalog::model::{ImageId, Status};
-use glancefs::identity::{Credentials, Endpoint, Token};
+use glancefs::identity::{Credentials, Endpoint, Secret};
 use glancefs::images::ImportOptions;
 use glancefs::images::fields::Edit;
 use glancefs::images::import::{ImportRequest, Method, PeerImage};
@@ -18,7 +18,8 @@ const TOKEN: &str = "gAAAA-of-the-owner";
 fn serve_site(site: &Site) -> SocketAddr {
     let identity = Identity::FromHeaders(Arc::new(|headers| {
         let known = headers.get("x-auth-token").is_some_and(|token| token == TOKEN);
-        let who = if known { Ok(owner()) } else { Err(Unauthenticated { challenge: None }) };
+        let who =
+            if known { Ok(owner()) } else { Err(Stranger::Unauthenticated { challenge: None }) };
         Box::pin(async move { who })
     }));
     let metadefs = core::metadefs(site.directory.path());
@@ -55,7 +56,7 @@ fn from(address: SocketAddr, region: &str, image: ImageId, token: &str) -> Impor
         image: Some(image.to_string()),
         interface: "public".to_string(),
         credentials: Some(Credentials {
-            token: Token::new(token),
+            token: Secret::new(token),
             image_endpoints: Arc::new([endpoint]),
         }),
     };

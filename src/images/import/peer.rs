@@ -13,7 +13,7 @@ use super::unnamed::unnamed_file;
 use super::watch::Watch;
 use crate::catalog::model::{Image, ImageId};
 use crate::error::{Error, Result};
-use crate::identity::{Credentials, Token};
+use crate::identity::{Credentials, Secret};
 use crate::images::Images;
 
 /// Bytes of a record; ours have less.
@@ -108,7 +108,7 @@ impl Images {
         Ok(file)
     }
 
-    fn peer_record(&self, url: &str, token: &Token, watch: &Watch) -> Result<PeerRecord> {
+    fn peer_record(&self, url: &str, token: &Secret, watch: &Watch) -> Result<PeerRecord> {
         let mut text = Vec::new();
         let mut take = |piece: &[u8]| {
             text.extend_from_slice(piece);

@@ -30,7 +30,7 @@ use ureq::http::header::{CONTENT_LENGTH, LOCATION};
 
 use super::watch::Watch;
 use crate::error::{Error, Result};
-use crate::identity::Token;
+use crate::identity::Secret;
 use connection::Bounds;
 pub use connection::Trust;
 use resolve::{Resolve, SystemResolver};
@@ -111,7 +111,7 @@ impl Web {
     pub fn download_from_peer(
         &self,
         url: &str,
-        token: &Token,
+        token: &Secret,
         cap: u64,
         watch: &Watch,
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,

@@ -20,7 +20,7 @@ use ureq::{Agent, Body};
 use super::super::watch::Watch;
 use super::uri::Target;
 use crate::error::{Error, Result};
-use crate::identity::Token;
+use crate::identity::Secret;
 
 /// How long connecting may take, TLS included.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -82,7 +82,7 @@ pub(super) fn get(
     target: &Target,
     addresses: &[IpAddr],
     trust: &Trust,
-    token: Option<&Token>,
+    token: Option<&Secret>,
     bounds: &Bounds,
 ) -> Result<ureq::http::Response<Body>> {
     let config = Agent::config_builder()
@@ -108,7 +108,7 @@ pub(super) fn get(
     let agent = Agent::with_parts(config, connector, checked);
     let mut request = agent.get(target.as_str());
     if let Some(token) = token {
-        request = request.header("X-Auth-Token", token.reveal());
+        request = request.header("X-Auth-Token", token.expose());
     }
     request.call().map_err(|error| failure(target, error))
 }
