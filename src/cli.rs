@@ -208,6 +208,9 @@ struct StatusArgs {
     /// Print the whole report as JSON
     #[arg(long)]
     json: bool,
+    /// Print it again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     daemon: Running,
 }
@@ -309,8 +312,9 @@ impl Command {
                 let config = files.load(Listen::Off, project, log)?;
                 adopt::run(&AdoptSettings { config, place, dry_run })
             }
-            Self::Status(arguments) => {
-                admin::status(&arguments.daemon.state_dir()?, arguments.json)
+            Self::Status(StatusArgs { json, watch, daemon }) => {
+                let state_dir = daemon.state_dir()?;
+                if watch { admin::watch(&state_dir, json) } else { admin::status(&state_dir, json) }
             }
             Self::Cache(command) => command.run(),
             Self::Completions { shell } => {

@@ -10,6 +10,7 @@ use glancefs::cli::mount_helper::DAEMON_OPTIONS;
 use glancefs::config::ineffective::{INEFFECTIVE_OPTIONS, INEFFECTIVE_SECTIONS};
 use glancefs::config::mount_options::KNOWN;
 use glancefs::config::options::{ConfigOption, OPTIONS};
+use glancefs::telemetry::metrics::{COUNTED, LEVELS};
 
 const GLANCEFS: &str = include_str!("../man/glancefs.8");
 const MOUNT: &str = include_str!("../man/mount.glancefs.8");
@@ -182,6 +183,14 @@ fn the_options_of_the_configuration_are_those_of_the_table() {
 fn named_tests(line: &str) -> Option<(&str, Vec<&str>)> {
     let (file, tests) = line.strip_prefix(".Bq ")?.split_once(": ")?;
     Some((file, tests.split(", ").collect()))
+}
+
+#[test]
+fn every_figure_of_metrics_is_in_the_page_and_no_other() {
+    let items = section(GLANCEFS, "METRICS").into_iter();
+    let page: Vec<_> = items.filter(|line| line.starts_with(".It Li glancefs_")).collect();
+    let table = COUNTED.iter().map(|(name, ..)| *name).chain(LEVELS.iter().map(|level| level.0));
+    assert_eq!(set(page.iter().filter_map(|line| line.strip_prefix(".It Li "))), set(table));
 }
 
 #[test]

@@ -22,7 +22,6 @@ pub(super) struct Ending {
     hang_up: Signal,
     /// A file size limit (`ulimit -f`) is an error of the write that meets it, not our end.
     _size_limit: Signal,
-    has_terminal: bool,
 }
 
 impl Ending {
@@ -35,7 +34,6 @@ impl Ending {
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
             _size_limit: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
-            has_terminal: has_terminal(),
         })
     }
 
@@ -43,13 +41,15 @@ impl Ending {
     /// somebody else.
     pub(super) async fn wait(mut self, mount: Option<&Mount>, reload: Reload) {
         let reload = Arc::new(reload);
+        // Not before: a daemon that mount(8) has started has left its terminal by now.
+        let started_from_terminal = has_terminal();
         let mut look = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
                 _ = self.hang_up.recv() => {
-                    if self.has_terminal && !has_terminal() {
+                    if started_from_terminal && !has_terminal() {
                         return;
                     }
                     Reload::run(Arc::clone(&reload)).await;

@@ -32,6 +32,7 @@ use rustix::process::{Pid, Signal};
 pub use catalog::{Record, Stored, glance_time};
 #[allow(unused_imports)]
 pub use cluster::Cluster;
+#[allow(unused_imports)]
 pub use command::{Finished, Running};
 #[allow(unused_imports)]
 pub use keystone::Keystone;
