@@ -36,7 +36,7 @@ use logging::{LogFormat, Logging};
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
-use keystone::TokenChecks;
+use keystone::{TokenChecks, UnifiedLimits};
 use policy::PolicyFiles;
 use reader::{Reader, bad_value};
 use settings::{Origin, Setting};
@@ -185,6 +185,8 @@ pub struct Config {
     /// Keystone, where the API asks it who sends a request; `None`: no authentication.
     /// `[paste_deploy] flavor`, `[keystone_authtoken]`.
     pub token_checks: Option<TokenChecks>,
+    /// Keystone, where it says what projects may have.  `use_keystone_limits`, `[oslo_limit]`.
+    pub unified_limits: Option<UnifiedLimits>,
     /// What each option is in force with, and why.
     pub settings: Vec<Setting>,
     /// Options in the files that change nothing.
@@ -270,6 +272,7 @@ impl Config {
                 Listen::Off => None,
                 _ => TokenChecks::read(reader)?,
             },
+            unified_limits: UnifiedLimits::read(reader)?,
             state_dir,
             settings: Vec::new(),
             unused: Vec::new(),

@@ -8,13 +8,13 @@ use std::fs::File;
 use serde_json::Value;
 
 use super::plugins::Plugins;
-use super::prepare::appending;
 use super::unnamed::unnamed_file;
 use super::watch::Watch;
 use crate::catalog::model::{Image, ImageId};
 use crate::error::{Error, Result};
 use crate::identity::{Credentials, Secret};
 use crate::images::Images;
+use crate::images::quota::totals::Hold;
 
 /// Bytes of a record; ours have less.
 const MOST_RECORD: u64 = 4 << 20;
@@ -76,6 +76,7 @@ impl Images {
         image: &mut Image,
         plugins: &Plugins,
         watch: &Watch,
+        quota: Option<&Hold>,
     ) -> Result<File> {
         let (region, id) = peer.place()?;
         let endpoint = peer.credentials.as_ref().and_then(|credentials| {
@@ -96,8 +97,13 @@ impl Images {
         }
         let file = unnamed_file(&plugins.directory)?;
         let data = format!("{url}/file");
-        let length =
-            self.web.download_from_peer(&data, token, record.size, watch, &mut appending(&file))?;
+        let length = self.web.download_from_peer(
+            &data,
+            token,
+            record.size,
+            watch,
+            &mut self.appending(&file, quota),
+        )?;
         if length != record.size {
             let expected = record.size;
             return Err(Error::Invalid(format!("{url} has {expected} bytes and sent {length}")));

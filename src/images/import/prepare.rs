@@ -21,6 +21,7 @@ use crate::catalog::model::Image;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
 use crate::images::Images;
+use crate::images::quota::totals::Hold;
 use crate::store::ImageReader;
 use crate::store::file::reader_of;
 
@@ -63,7 +64,7 @@ impl Alterations {
 }
 
 impl Images {
-    /// Gets the data of an image, and does to it what the operator wants.
+    /// Gets the data of an image, within `quota`, and does to it what the operator wants.
     ///
     /// # Errors
     /// Those of web-download, of the staging area and of plugins; `Gone` when the import is to end.
@@ -72,6 +73,7 @@ impl Images {
         job: &mut Job,
         image: &Image,
         running: &Running,
+        quota: Option<&Hold>,
     ) -> Result<Prepared> {
         let watch = running.watch();
         let area = self.staging()?;
@@ -84,9 +86,11 @@ impl Images {
         self.noting(job, watch, || {
             let mut after = image.clone();
             let staged = match &method {
-                Method::WebDownload { uri } => self.fetch(uri.as_deref(), &plugins, watch)?,
+                Method::WebDownload { uri } => {
+                    self.fetch(uri.as_deref(), &plugins, watch, quota)?
+                }
                 Method::GlanceDownload(peer) => {
-                    self.fetch_from_peer(peer, &mut after, &plugins, watch)?
+                    self.fetch_from_peer(peer, &mut after, &plugins, watch, quota)?
                 }
                 Method::Direct | Method::Copy | Method::Location { .. } => area.file(id)?,
             };
@@ -98,11 +102,32 @@ impl Images {
         })
     }
 
-    fn fetch(&self, uri: Option<&str>, plugins: &Plugins, watch: &Watch) -> Result<File> {
+    fn fetch(
+        &self,
+        uri: Option<&str>,
+        plugins: &Plugins,
+        watch: &Watch,
+        quota: Option<&Hold>,
+    ) -> Result<File> {
         let file = unnamed_file(&plugins.directory)?;
-        let uri = uri.unwrap_or_default();
-        self.web.download(uri, plugins.size_cap, watch, &mut appending(&file))?;
+        let (uri, cap) = (uri.unwrap_or_default(), plugins.size_cap);
+        self.web.download(uri, cap, watch, &mut self.appending(&file, quota))?;
         Ok(file)
+    }
+
+    /// Writes one piece after the other, as far as the project's quota lets it.
+    pub(super) fn appending(
+        &self,
+        file: &File,
+        quota: Option<&Hold>,
+    ) -> impl FnMut(&[u8]) -> Result<()> {
+        let mut length = 0;
+        move |piece| {
+            let (at, end) = (length, length + piece.len() as u64);
+            quota.map_or(Ok(()), |quota| quota.set(&*self.catalog, end))?;
+            length = end;
+            file.write_all_at(piece, at).map_err(Error::io("write", "downloaded data"))
+        }
     }
 
     /// Does something that may take long, and notes now and then that the task goes on.
@@ -132,16 +157,6 @@ impl Images {
             let outcome = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
             noted.and(outcome)
         })
-    }
-}
-
-/// Writes one piece after the other.
-pub(super) fn appending(file: &File) -> impl FnMut(&[u8]) -> Result<()> {
-    let mut length = 0;
-    move |piece| {
-        let written = file.write_all_at(piece, length);
-        length += piece.len() as u64;
-        written.map_err(Error::io("write", "downloaded data"))
     }
 }
 
