@@ -11,6 +11,7 @@ pub mod import_rules;
 mod ineffective;
 pub mod ini;
 mod memory;
+mod mount_identity;
 pub mod mount_options;
 pub mod network;
 pub mod options;
@@ -28,6 +29,7 @@ pub use reader::UnusedOption;
 use http::Http;
 
 use crate::error::{Error, Result};
+use crate::identity::local::UidMap;
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
 use reader::{Reader, bad_value};
@@ -138,6 +140,11 @@ pub struct Config {
     /// The project that the mount and the API act as, `None` for the operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
+    /// The same with its roles.  `[glancefs] mount_roles`.
+    pub acts_as: RequestContext,
+    /// Whom each user of this machine acts as in the mount, `None` for all the same.
+    /// `[glancefs] uid_map, unmapped`.
+    pub uid_map: Option<UidMap>,
     /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
     pub block_cache_size: u64,
     /// Where `/metrics` is served, `None` for nowhere.  `[glancefs] metrics_listen`.
@@ -218,6 +225,8 @@ impl Config {
             require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
             disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
             debug: reader.boolean(&options::DEBUG)? || overrides.verbose,
+            acts_as: mount_identity::identity(reader, project.as_ref())?,
+            uid_map: mount_identity::uid_map(reader)?,
             project,
             block_cache_size: memory::block_cache_size(reader)?,
             metrics_listen: metrics_listen(reader)?,
@@ -245,10 +254,7 @@ impl Config {
 
     /// Whom the mount and the API act as.
     pub fn identity(&self) -> RequestContext {
-        match &self.project {
-            Some(project) => RequestContext::member_of(project.clone()),
-            None => RequestContext::operator(),
-        }
+        self.acts_as.clone()
     }
 
     /// Makes the state directory, for its owner alone, where it is missing.

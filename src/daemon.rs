@@ -67,6 +67,9 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     let house = House::open(&config)?;
     let ending = Ending::listen(&runtime)?;
     let server = Server::bind(&runtime, &config)?;
+    if config.uid_map.is_some() && !options.allow_other {
+        warn!("[glancefs] uid_map has no effect without -o allow_other");
+    }
     let shown = options.to_string();
     let filesystem = Filesystem::new(Arc::clone(&house.images), file_settings(&config, options))?;
     let mount = session::mount(filesystem, &mountpoint)?;
@@ -228,6 +231,8 @@ fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportO
 fn file_settings(config: &Config, options: MountOptions) -> crate::fs::Settings {
     crate::fs::Settings {
         context: config.identity(),
+        // Who cannot get in needs no identity.
+        uid_map: config.uid_map.clone().filter(|_| options.allow_other),
         read_only: options.read_only,
         replace: options.replace,
         chmod: options.chmod,

@@ -8,8 +8,12 @@ mod harness;
 
 #[path = "mount/attributes.rs"]
 mod attributes;
+#[path = "mount/callers.rs"]
+mod callers;
 #[path = "mount/drafts.rs"]
 mod drafts;
+#[path = "mount/leaks.rs"]
+mod leaks;
 #[path = "mount/life.rs"]
 mod life;
 #[path = "mount/names.rs"]

@@ -193,11 +193,12 @@ fn tick(filesystem: Arc<Filesystem>, ended: Arc<AtomicBool>) -> Result<()> {
 }
 
 fn config(settings: &Settings) -> fuser::Config {
-    let mut options = vec![
-        MountOption::FSName(SOURCE.to_string()),
-        MountOption::Subtype(SOURCE.to_string()),
-        MountOption::DefaultPermissions,
-    ];
+    let mut options =
+        vec![MountOption::FSName(SOURCE.to_string()), MountOption::Subtype(SOURCE.to_string())];
+    // Mode bits are the same for all; where callers differ, we judge.
+    if settings.uid_map.is_none() {
+        options.push(MountOption::DefaultPermissions);
+    }
     if settings.read_only {
         options.push(MountOption::RO);
     }

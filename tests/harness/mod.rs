@@ -14,6 +14,7 @@ mod catalog;
 mod cluster;
 mod command;
 mod pool;
+mod users;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -34,6 +35,8 @@ pub use cluster::Cluster;
 pub use command::{Finished, Running};
 #[allow(unused_imports)]
 pub use pool::{Pool, skipped_on_rbd};
+#[allow(unused_imports)]
+pub use users::User;
 
 /// How long anything may take that a test waits for.  Far more than it ever does.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -1,0 +1,106 @@
+//! Users of this machine, as whom a test (run by root) runs programs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::{Finished, Glancefs, Running};
+
+/// Somebody by numbers alone: nobody needs to be in the user database.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl User {
+    /// A user with a primary group of the same number, and no other.
+    pub fn new(uid: u32) -> Self {
+        Self { uid, gid: uid, groups: Vec::new() }
+    }
+
+    /// With supplementary groups.
+    pub fn in_groups(mut self, groups: &[u32]) -> Self {
+        self.groups = groups.to_vec();
+        self
+    }
+
+    /// `setpriv` that becomes this user.
+    fn command(&self, fs: &Glancefs) -> Command {
+        let groups = match self.groups_between(",") {
+            none if none.is_empty() => "--clear-groups".to_owned(),
+            some => format!("--groups={some}"),
+        };
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={}", self.uid), format!("--regid={}", self.gid), groups]);
+        command.current_dir(fs.scratch()).env("M", fs.mountpoint());
+        command
+    }
+
+    fn groups_between(&self, separator: &str) -> String {
+        self.groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+    }
+}
+
+impl Glancefs {
+    /// Lets all users pass to the mount, and write into the scratch directory.
+    pub fn open_to_all(self) -> Self {
+        for (directory, mode) in [(self.directory().to_owned(), 0o755), (self.scratch(), 0o777)] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        self
+    }
+
+    /// Runs a shell script as somebody, however it ends.
+    #[track_caller]
+    pub fn try_sh_as(&self, user: &User, script: &str) -> Finished {
+        Running::start(user.command(self).args(["sh", "-euc", script])).wait()
+    }
+
+    /// Runs a shell script that must succeed as somebody; returns what it printed.
+    #[track_caller]
+    pub fn sh_as(&self, user: &User, script: &str) -> String {
+        let done = self.try_sh_as(user, script);
+        assert!(done.ok(), "{user:?}: {script}\n{}: {}{}", done.status, done.stdout, done.stderr);
+        done.stdout
+    }
+
+    /// Runs a shell script as somebody that must be refused with this message.
+    #[track_caller]
+    pub fn refused_as(&self, user: &User, script: &str, message: &str) {
+        let done = self.try_sh_as(user, script);
+        assert!(!done.ok(), "{user:?}: {script}\nwas not refused: {}", done.stdout);
+        assert!(done.stderr.contains(message), "{user:?}: {script}\n{}", done.stderr);
+    }
+
+    /// Starts a script of Python as somebody, who need not be able to start this Python.
+    pub fn spawn_python_as(&self, user: &User, script: &str) -> Running {
+        let User { uid, gid, .. } = user;
+        let groups = user.groups_between(", ");
+        self.spawn_python(&format!(
+            "import mmap
+os.setgroups([{groups}]); os.setresgid({gid}, {gid}, {gid}); os.setresuid({uid}, {uid}, {uid})
+{script}"
+        ))
+    }
+
+    /// Runs a script of Python that must succeed as somebody; returns what it printed.
+    #[track_caller]
+    pub fn python_as(&self, user: &User, script: &str) -> String {
+        let done = self.spawn_python_as(user, script).wait();
+        assert!(done.ok(), "{user:?}: {script}\n{}: {}{}", done.status, done.stdout, done.stderr);
+        done.stdout
+    }
+
+    /// Makes a project a member of an image, as glance-api would.
+    pub fn glance_shares(&self, id: &str, project: &str, status: &str) {
+        let now = super::glance_time();
+        self.sql(&format!(
+            "DELETE FROM image_members WHERE image_id = '{id}' AND member = '{project}';
+             INSERT INTO image_members (image_id, member, can_share, created_at, updated_at, \
+             deleted, status) VALUES ('{id}', '{project}', 0, '{now}', '{now}', 0, '{status}')"
+        ));
+    }
+}
