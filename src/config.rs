@@ -16,6 +16,7 @@ pub mod mount_options;
 pub mod network;
 pub mod options;
 mod reader;
+mod secrets;
 pub mod stores;
 
 use std::fs::DirBuilder;
@@ -247,6 +248,8 @@ impl Config {
             notes: Vec::new(),
         };
         config.check_exposure(reader)?;
+        let key = config.http.tls.as_ref().and_then(|tls| secrets::private_key(&tls.key));
+        reader.notes.extend(key.into_iter().chain(secrets::state_dir(&config.state_dir)));
         config.unused = reader.unused();
         config.notes = std::mem::take(&mut reader.notes);
         Ok(config)

@@ -7,6 +7,7 @@
 mod imports;
 mod metrics;
 mod operations;
+mod privileges;
 mod stores;
 
 pub(crate) use stores::open_one as open_store;
@@ -37,6 +38,7 @@ use crate::images::journal::Journal;
 use crate::images::{Backend, ImageCache, Images, ImportOptions, Options};
 use crate::metadefs::Metadefs;
 use metrics::MetricsServer;
+use privileges::Duty;
 
 /// How long uploads in progress may go on after the daemon was told to end.
 const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
@@ -61,6 +63,7 @@ pub struct MountSettings {
 /// Whatever keeps it from starting, with what to do about it.
 pub fn mount(settings: MountSettings) -> Result<()> {
     let MountSettings { config, mountpoint, options } = settings;
+    privileges::give_up(&config, Duty::Mount);
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
@@ -94,6 +97,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
 pub fn serve(config: Config) -> Result<()> {
+    privileges::give_up(&config, Duty::Serve);
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;

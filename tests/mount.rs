@@ -20,6 +20,8 @@ mod life;
 mod names;
 #[path = "mount/others.rs"]
 mod others;
+#[path = "mount/privileges.rs"]
+mod privileges;
 #[path = "mount/programs.rs"]
 mod programs;
 #[path = "mount/qemu.rs"]

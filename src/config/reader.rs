@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::ineffective::known_to_glance;
 use super::ini::{self, Assignment, Place};
 use super::options::{ConfigOption, OPTIONS};
+use super::secrets;
 use crate::error::{Error, Result};
 
 /// How deep `$name` may refer to values with further `$name`s: beyond it there is a circle.
@@ -45,8 +46,9 @@ pub(super) struct Found {
 
 impl Reader {
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
-        let files = paths.iter().map(|path| ini::read(path)).collect::<Result<_>>()?;
-        Ok(Self::of(files))
+        let files = paths.iter().map(|path| ini::read(path)).collect::<Result<Vec<_>>>()?;
+        let notes = secrets::readable_by_all(&files);
+        Ok(Self { notes, ..Self::of(files) })
     }
 
     pub(super) fn of(files: Vec<Vec<Assignment>>) -> Self {
