@@ -239,6 +239,12 @@ impl Glancefs {
         self.start_again();
     }
 
+    /// Gives the daemon an environment variable from its next start on.
+    pub fn with_environment(mut self, name: &str, value: &str) -> Self {
+        self.start.environment.push((name.to_string(), value.to_string()));
+        self
+    }
+
     /// Starts the daemon again without the environment that made it crash.
     pub fn restart_clean(&mut self) {
         self.start.environment.clear();
@@ -249,6 +255,13 @@ impl Glancefs {
     pub fn configure(&mut self, text: &str) {
         fs::write(self.directory().join("glance-api.conf"), text).unwrap();
         self.start.config = Some(text.to_string());
+    }
+
+    /// Starts the daemon again with another configuration, and its images where they are.
+    pub fn restart_configured(&mut self, text: &str) {
+        let start = Start::default().config(text).in_pool(self.pool.as_ref());
+        self.configure(&start.config.unwrap_or_default());
+        self.restart();
     }
 
     /// Sends a signal to the daemon.

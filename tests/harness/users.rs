@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::{Finished, Glancefs, Running};
 
 /// Somebody by numbers alone: nobody needs to be in the user database.
@@ -92,6 +94,26 @@ os.setgroups([{groups}]); os.setresgid({gid}, {gid}, {gid}); os.setresuid({uid},
         let done = self.spawn_python_as(user, script).wait();
         assert!(done.ok(), "{user:?}: {script}\n{}: {}{}", done.status, done.stdout, done.stderr);
         done.stdout
+    }
+
+    /// Asks the API, as its operator; what it answers.  `Null` is no body.
+    #[track_caller]
+    pub fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = self.send(method, path, "application/json", body.as_bytes());
+        serde_json::from_str(&answer).unwrap_or_default()
+    }
+
+    /// Sends something to the API that it must take; returns its answer.
+    #[track_caller]
+    pub fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> String {
+        let url = format!("http://{}{path}", self.api.expect("there is an API"));
+        let request = ureq::http::Request::builder().method(method).uri(url);
+        let request = request.header("content-type", kind).body(body.to_vec()).unwrap();
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().allow_non_standard_methods(true).build().into();
+        let mut answer = agent.run(request).unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        answer.body_mut().read_to_string().unwrap()
     }
 
     /// Makes a project a member of an image, as glance-api would.

@@ -309,8 +309,7 @@ fn who_is_in_no_map_sees_what_is_for_everybody_or_nothing() {
     fs.refused_as(&stranger, "touch $M/new", "Permission denied");
     fs.refused_as(&stranger, "ls $M/.by-project/blue", "No such file");
     assert_eq!(fs.sh_as(&stranger, "ls $M/.by-project; ls $M/.by-id | wc -l"), "red\n2\n");
-    fs.configure(&(map(USERS) + "unmapped = deny\n"));
-    fs.restart();
+    fs.restart_configured(&(map(USERS) + "unmapped = deny\n"));
     for script in ["ls $M", "stat $M", "cat $M/public", "stat -f $M", "touch $M/new"] {
         fs.refused_as(&stranger, script, "Permission denied");
     }
@@ -331,14 +330,12 @@ fn a_mount_acts_as_the_project_and_roles_that_are_configured() {
     store_one(&fs);
     fs.sh("echo a >$M/a; cat $M/private");
     assert_eq!(fs.image("a").owner.as_deref(), Some("red"));
-    fs.configure("[glancefs]\nmount_project = red\nmount_roles = reader\n");
-    fs.restart();
+    fs.restart_configured("[glancefs]\nmount_project = red\nmount_roles = reader\n");
     assert_eq!(fs.sh("ls $M"), "a\nprivate\n");
     fs.refused("cat $M/private", "Permission denied");
     fs.refused("echo b >$M/b", "Permission denied");
     fs.refused("rm -f $M/a", "Permission denied");
-    fs.configure("[glancefs]\nmount_project = blue\nmount_roles = member, admin\n");
-    fs.restart();
+    fs.restart_configured("[glancefs]\nmount_project = blue\nmount_roles = member, admin\n");
     fs.sh("cat $M/private; echo b >$M/b");
     assert_eq!(fs.image("b").owner.as_deref(), Some("blue"));
 }

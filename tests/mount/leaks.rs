@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Glancefs, Start, Stored, User, eventually};
+use crate::harness::{Glancefs, Running, Start, Stored, User, eventually};
 
 const MAP: &str = "[glancefs]\nuid_map = 10001:red:member, 10002:blue:member, 10003:*:admin\n";
 
@@ -132,6 +132,74 @@ fn what_one_does_not_find_another_finds() {
 
 #[test]
 #[ignore = "acts as other users, which takes root"]
+fn two_who_use_one_name_at_once_never_meet() {
+    let fs = mount();
+    let run = |user: &User, own: &str| {
+        fs.spawn_python_as(
+            user,
+            &format!(
+                "
+own, path, end = b'{own}', M + '/same', time.monotonic() + 2
+def tried(flags):
+    # A name that changes hands at the moment it is used is not there, then.
+    try: return os.open(path, flags)
+    except OSError as error: assert error.errno in (errno.ENOENT, errno.EEXIST), error
+rounds = 0
+while time.monotonic() < end:
+    file = tried(os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    if file is not None:
+        os.write(file, own * 100); os.close(file)
+    for k in range(5):
+        file = tried(os.O_RDONLY)
+        if file is None: continue
+        data = os.read(file, 10000)
+        assert data == own * 100, data[:50]
+        assert os.fstat(file).st_uid == os.getuid()
+        os.close(file)
+        rounds += 1
+    assert os.listdir(M).count('same') == 1
+    os.unlink(path)
+assert rounds > 10, rounds
+"
+            ),
+        )
+    };
+    let runs = [run(&red(), "red"), run(&blue(), "blue")];
+    for done in runs.map(Running::wait) {
+        assert!(done.ok(), "{done:?}");
+    }
+    fs.assert_only(&[]);
+}
+
+#[test]
+#[ignore = "acts as other users, which takes root"]
+fn more_than_are_kept_in_memory_see_what_they_should() {
+    let users = 20000..20040;
+    let map: String = users.clone().map(|uid| format!("  {uid}:project-{uid}:member\n")).collect();
+    let config = format!("[glancefs]\nuid_map =\n{map}");
+    let fs = Start::default().options("allow_other").config(&config).mount().open_to_all();
+    for uid in users {
+        let (name, owner) = (format!("of-{uid}"), format!("project-{uid}"));
+        let image = Stored { name: &name, visibility: "private", ..Stored::default() };
+        fs.glance_stores(&Stored { owner: Some(&owner), ..image });
+    }
+    eventually("all are seen", || fs.sh("ls $M | wc -l") == "40\n");
+    fs.python(
+        "
+for k in range(3):
+    for uid in range(20000, 20040):
+        os.seteuid(uid)
+        assert os.listdir(M) == ['of-%d' % uid], os.listdir(M)
+        assert os.listdir(M + '/.by-project') == ['project-%d' % uid]
+        open(M + '/of-%d' % uid).read()
+        os.seteuid(0)
+    time.sleep(0.3)
+",
+    );
+}
+
+#[test]
+#[ignore = "acts as other users, which takes root"]
 fn an_open_file_is_a_right_of_its_own_and_an_open_directory_is_none() {
     let fs = mount();
     let id = secret(&fs);
@@ -211,16 +279,6 @@ fn what_went_wrong_for_one_is_not_told_to_another() {
     fs.refused_as(&blue(), said, "No such attribute");
 }
 
-/// Asks the API, as its operator.
-fn ask(fs: &Glancefs, method: &str, path: &str, body: Option<Value>) {
-    let url = format!("http://{}{path}", fs.api.unwrap());
-    let request = ureq::http::Request::builder().method(method).uri(url);
-    let text = body.map(|body| body.to_string()).unwrap_or_default();
-    let request = request.header("content-type", "application/json").body(text).unwrap();
-    let status = ureq::run(request).unwrap().status();
-    assert!(status.is_success(), "{method} {path}: {status}");
-}
-
 #[test]
 #[ignore = "acts as other users, which takes root"]
 fn sharing_shows_at_once_and_so_does_its_end() {
@@ -231,10 +289,10 @@ fn sharing_shows_at_once_and_so_does_its_end() {
     let members = format!("/v2/images/{id}/members");
     let cannot = || fs.refused_as(&blue(), &format!("cat $M/offered $M/{id}"), "No such file");
     cannot();
-    ask(&fs, "POST", &members, Some(json!({"member": "blue"})));
+    fs.ask("POST", &members, json!({"member": "blue"}));
     // Found by who was told of it; listed once it is accepted.
     assert_eq!(fs.sh_as(&blue(), &format!("ls $M; cat $M/{id}")), "stored");
-    ask(&fs, "PUT", &format!("{members}/blue"), Some(json!({"status": "accepted"})));
+    fs.ask("PUT", &format!("{members}/blue"), json!({"status": "accepted"}));
     assert_eq!(fs.sh_as(&blue(), "ls $M; cat $M/offered"), "offered\nstored");
     let holder = fs.spawn_python_as(
         &blue(),
@@ -245,7 +303,7 @@ while not os.path.exists('go'): time.sleep(0.01)
 assert file.read() == b'stored' and os.fstat(file.fileno()).st_size == 6",
     );
     eventually("open", || holder.printed().contains("open"));
-    ask(&fs, "DELETE", &format!("{members}/blue"), None);
+    fs.ask("DELETE", &format!("{members}/blue"), Value::Null);
     cannot();
     assert_eq!(
         fs.sh_as(&blue(), "ls $M $M/.by-id $M/.by-project | grep -c offered || true"),

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::harness::{Glancefs, Running, Start, Stored, User, eventually};
 
 /// Capabilities by their numbers (linux/capability.h).
@@ -53,8 +55,7 @@ fn root_keeps_what_the_mount_needs_and_no_more() {
     let mut fs = Start::default().with_api().mount();
     assert_may(fs.pid(), FILES | SANDBOX | MOUNT);
     fs.sh("echo a >$M/a; cat $M/a");
-    fs.configure("[glancefs]\nmetrics_listen = 127.0.0.1:923\n");
-    fs.restart();
+    fs.restart_configured("[glancefs]\nmetrics_listen = 127.0.0.1:923\n");
     assert_may(fs.pid(), FILES | SANDBOX | MOUNT | LOW_PORT);
     assert!(fs.terminate().success());
     assert!(!fs.is_mounted());
@@ -100,6 +101,52 @@ fn files_of_another_user_are_read_added_to_and_removed() {
     let fs = fs.open_to_all();
     fs.sh_as(&User::new(10001), "exec 3>$M/pieces; printf a >&3; (printf b >&3); printf c >&3");
     assert_eq!(fs.sh_as(&User::new(10001), "cat $M/pieces"), "abc");
+}
+
+const CONVERTS: &str = "[image_import_opts]\nimage_import_plugins = [image_conversion]\n";
+
+/// Imports a small qcow2 image; returns its id.
+fn import(fs: &Glancefs) -> String {
+    fs.sh("qemu-img create -q -f qcow2 disk 1M; qemu-io -f qcow2 -c 'write -P 7 0 64k' disk >/dev/null");
+    let formats = json!({"name": "disk", "disk_format": "qcow2", "container_format": "bare"});
+    let image = fs.ask("POST", "/v2/images", formats);
+    let id = image["id"].as_str().unwrap().to_owned();
+    let data = fs::read(fs.scratch().join("disk")).unwrap();
+    fs.send("PUT", &format!("/v2/images/{id}/stage"), "application/octet-stream", &data);
+    let method = json!({"method": {"name": "glance-direct"}});
+    fs.ask("POST", &format!("/v2/images/{id}/import"), method);
+    id
+}
+
+#[test]
+#[ignore = "needs qemu-img, and root, which has something to give up"]
+fn what_is_given_up_is_not_missed_where_images_are_converted() {
+    let fs = Start::default().config(CONVERTS).with_api().mount();
+    let id = import(&fs);
+    eventually("converted", || fs.image("disk").status == "active");
+    assert_eq!(fs.image("disk").disk_format.as_deref(), Some("raw"));
+    fs.sh(&format!("qemu-img convert -O raw disk plain; cmp plain $M/.by-id/{id}"));
+}
+
+#[test]
+#[ignore = "needs qemu-img, and root, which has something to give up"]
+fn a_program_that_converts_images_is_nobody() {
+    let fs = Start::default().config(CONVERTS).with_api().prepare().open_to_all();
+    let program = fs.scratch().join("qemu-img");
+    let says = "#!/bin/sh\necho $(id -u) $(id -G) $(grep -E 'CapPrm|CapBnd|NoNew' /proc/self/status) >&2\nexit 1\n";
+    fs::write(&program, says).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", fs.scratch().display(), std::env::var("PATH").unwrap());
+    let mut fs = fs.with_environment("PATH", &path);
+    fs.start_again();
+    // The program of the machine, not that one, makes the image.
+    import(&fs);
+    eventually("it has failed", || fs.log().contains("import failed"));
+    let kept = FILES | SANDBOX | MOUNT;
+    let all = u64::from_str_radix(&threads(std::process::id())[0]["CapBnd"], 16).unwrap();
+    let expected =
+        format!("65534 65534 CapPrm: 0000000000000000 CapBnd: {:016x} NoNewPrivs: 1", kept & all);
+    assert!(fs.log().contains(&expected), "{expected}: {}", fs.log());
 }
 
 #[test]
