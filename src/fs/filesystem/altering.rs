@@ -74,11 +74,13 @@ impl Filesystem {
         if change.size.is_some_and(|size| size != row.size) {
             return Err(Errno::EPERM);
         }
+        // As the kernel says it where it judges; also if nothing would change.
+        if self.viewers.differ() && !may_modify(viewer, &record(&row)) {
+            return Err(Errno::EPERM);
+        }
         let edits = self.edits(change, row.visibility, row.protected);
         if edits.is_empty() {
-            // Nothing would change, but whose the file is not is told so, as elsewhere.
-            let foreign = self.viewers.differ() && !may_modify(viewer, &record(&row));
-            return if foreign { Err(Errno::EPERM) } else { Ok(()) };
+            return Ok(());
         }
         let updated = self.images.update(&viewer.context, id, &edits);
         updated.map(drop).map_err(|error| viewer.refuse(&error))
