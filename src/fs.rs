@@ -5,8 +5,9 @@
 //!
 //! - [`fuse`]: the thin skin that knows fuser, and nothing of images;
 //! - [`filesystem`]: files and images, and nothing of fuser; its parts are [`names`] (image name ↔
-//!   file name), [`viewers`] (who looks), [`view`] (what one identity sees, kept in memory), [`inodes`], [`attributes`],
-//!   [`xattrs`], [`drafts`] (files being written) and [`process`] (who is writing);
+//!   file name), [`viewers`] (who looks, and how they are kept apart), [`view`] (what one identity
+//!   sees, kept in memory), [`inodes`], [`attributes`], [`xattrs`], [`drafts`] (files being written)
+//!   and [`process`] (who is writing);
 //! - [`session`]: mounting, dead mounts, unmounting, telling the kernel what changed;
 //! - [`errno`]: the one table from errors to errnos.
 

@@ -361,7 +361,7 @@ fn a_map_that_makes_no_sense_is_refused_with_the_entry_and_the_reason() {
         let done = Running::start(&mut fs.command()).wait();
         assert_eq!(done.status.code(), Some(1), "{text}");
         assert!(done.stderr.contains(said), "{text}: {}", done.stderr);
-        assert!(done.stderr.contains("glance-api.conf:") || !text.contains('@'), "{}", done.stderr);
+        assert!(done.stderr.contains("glance-api.conf:"), "{}", done.stderr);
         assert!(!fs.is_mounted());
     }
 }
