@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Glancefs, Running, Start, Stored, User, eventually};
+use crate::harness::{Glancefs, Running, Start, Stored, User, eventually, skipped_on_rbd};
 
 /// Capabilities by their numbers (linux/capability.h).
 const FILES: u64 = 1 << 1; // DAC_OVERRIDE
@@ -77,10 +77,10 @@ fn root_that_serves_alone_keeps_nothing_of_a_mount() {
 #[test]
 #[ignore = "gives files to other users, which takes root"]
 fn files_of_another_user_are_read_added_to_and_removed() {
-    let mut fs = Glancefs::mount();
-    if fs.pool.is_some() {
+    if skipped_on_rbd("it is about files") {
         return;
     }
+    let mut fs = Glancefs::mount();
     let id = fs.glance_stores(&Stored { name: "theirs", ..Stored::default() });
     fs.terminate();
     let script = format!(
