@@ -61,8 +61,8 @@ pub trait Catalog: TaskCatalog {
     /// `time_property` names the property whose value becomes [`Row::mtime`].
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>>;
 
-    /// Images whose record (deleted ones included) was stamped at or after `since`, each with its
-    /// stamp.
+    /// Images whose record or one of whose memberships (deleted ones included) was stamped at or after
+    /// `since`, each with every such stamp.
     fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>>;
 
     /// How many images are there, and the newest stamp of any record.

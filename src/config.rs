@@ -14,11 +14,13 @@ pub mod ini;
 pub mod keystone;
 pub mod logging;
 mod memory;
+mod mount_identity;
 pub mod mount_options;
 pub mod network;
 pub mod options;
 pub mod policy;
 mod reader;
+mod secrets;
 pub mod settings;
 pub mod stores;
 
@@ -34,6 +36,7 @@ use http::Http;
 use logging::{LogFormat, Logging};
 
 use crate::error::{Error, Result};
+use crate::identity::local::UidMap;
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
 use keystone::{TokenChecks, UnifiedLimits};
@@ -150,6 +153,11 @@ pub struct Config {
     /// operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
+    /// The same with its roles.  `[glancefs] mount_roles`.
+    pub acts_as: RequestContext,
+    /// Whom each user of this machine acts as in the mount, `None` for all the same.
+    /// `[glancefs] uid_map, unmapped`.
+    pub uid_map: Option<UidMap>,
     /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
     pub block_cache_size: u64,
     /// Where `/metrics` is served, `None` for nowhere.  `[glancefs] metrics_listen`.
@@ -252,6 +260,8 @@ impl Config {
             require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
             disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
             logging: Logging::read(reader, overrides.verbose, overrides.log_format)?,
+            acts_as: mount_identity::identity(reader, project.as_ref())?,
+            uid_map: mount_identity::uid_map(reader)?,
             project,
             block_cache_size: memory::block_cache_size(reader)?,
             metrics_listen: metrics_listen(reader)?,
@@ -281,6 +291,8 @@ impl Config {
             overrides: Overrides::default(),
         };
         config.check_exposure(reader);
+        let key = config.http.tls.as_ref().and_then(|tls| secrets::private_key(&tls.key));
+        reader.notes.extend(key.into_iter().chain(secrets::state_dir(&config.state_dir)));
         config.settings = std::mem::take(&mut reader.settings);
         config.override_settings(overrides);
         config.unused = reader.unused();
@@ -290,10 +302,7 @@ impl Config {
 
     /// Whom the mount acts as, and the API without authentication.
     pub fn identity(&self) -> RequestContext {
-        match &self.project {
-            Some(project) => RequestContext::member_of(project.clone()),
-            None => RequestContext::operator(),
-        }
+        self.acts_as.clone()
     }
 
     /// Makes the state directory, for its owner alone, where it is missing.

@@ -11,6 +11,7 @@ mod limits;
 mod lock;
 mod metrics;
 mod operations;
+mod privileges;
 mod stores;
 mod supervisor;
 
@@ -47,6 +48,7 @@ use crate::images::{Backend, ImageCache, Images, ImportOptions, Options};
 use crate::metadefs::Metadefs;
 use ending::{Ending, Reload};
 use metrics::MetricsServer;
+use privileges::Duty;
 use supervisor::{Supervisor, Vitals};
 
 /// How long uploads in progress may go on after the daemon was told to end.
@@ -79,6 +81,7 @@ pub struct MountSettings {
 /// Whatever keeps it from starting, with what to do about it.
 pub fn mount(settings: MountSettings) -> Result<()> {
     let MountSettings { config, mountpoint, options, background, source } = settings;
+    privileges::give_up(&config, Duty::Mount);
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
@@ -86,6 +89,9 @@ pub fn mount(settings: MountSettings) -> Result<()> {
         House::open_within(&config, if background { BEFORE_DEADLINE } else { Duration::ZERO })?;
     let ending = Ending::listen(&runtime)?;
     let server = Server::bind(&runtime, &config)?;
+    if config.uid_map.is_some() && !options.allow_other {
+        warn!("[glancefs] uid_map has no effect without -o allow_other");
+    }
     let shown = options.to_string();
     let filesystem = Filesystem::new(Arc::clone(&house.images), file_settings(&config, options))?;
     let mount = session::mount(filesystem, &mountpoint, source.as_deref())?;
@@ -115,6 +121,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
 pub fn serve(config: Config) -> Result<()> {
+    privileges::give_up(&config, Duty::Serve);
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
@@ -287,6 +294,8 @@ fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportO
 fn file_settings(config: &Config, options: MountOptions) -> crate::fs::Settings {
     crate::fs::Settings {
         context: config.identity(),
+        // Who cannot get in needs no identity.
+        uid_map: config.uid_map.clone().filter(|_| options.allow_other),
         read_only: options.read_only,
         replace: options.replace,
         chmod: options.chmod,

@@ -30,7 +30,7 @@ pub const KNOWN: &[KnownOption] = &[
     known("chmod", "chmod o+r / o-r makes an image public / private, u-w / u+w protects it or not"),
     known(
         "allow_other",
-        "other users of this machine may use the mount, as far as file modes let them",
+        "other users of this machine may use the mount, as uid_map says, else as file modes let them",
     ),
     known("uid=", "numeric user that files belong to (default: who mounts)"),
     known("gid=", "numeric group that files belong to (default: who mounts)"),

@@ -356,6 +356,12 @@ options! {
         "Directory of everything that outlives the program; --state-dir wins.";
     MOUNT_PROJECT: ["glancefs"] "mount_project", "",
         "Project that the mount acts as, and the API without authentication; empty: the operator, who sees all; --project wins.";
+    MOUNT_ROLES: ["glancefs"] "mount_roles" as List, "",
+        "Roles that they have in that project, as member, reader; empty: member, and all of them without a project.";
+    UID_MAP: ["glancefs"] "uid_map" as List, "",
+        "Whom each user of this machine acts as, with -o allow_other, as alice:project:member, @ops:*:admin.";
+    UNMAPPED: ["glancefs"] "unmapped", "public",
+        "With uid_map, what users see who are not in it: public (images for everybody, to read) or deny (nothing).";
     BLOCK_CACHE_SIZE: ["glancefs"] "block_cache_size" as Integer,
         "<256 MiB, or a quarter of the memory that the control group may use if that is less>",
         "Bytes of RBD images that are kept in memory, those on their way included.";

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::ineffective::known_to_glance;
 use super::ini::{self, Assignment, Place};
 use super::options::{ConfigOption, OPTIONS};
+use super::secrets;
 use super::settings::{Origin, Setting};
 use crate::error::{Error, Result};
 
@@ -59,8 +60,9 @@ impl Found {
 
 impl Reader {
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
-        let files = paths.iter().map(|path| ini::read(path)).collect::<Result<_>>()?;
-        Ok(Self { paths: paths.to_vec(), ..Self::of(files) })
+        let files = paths.iter().map(|path| ini::read(path)).collect::<Result<Vec<_>>>()?;
+        let notes = secrets::readable_by_all(&files);
+        Ok(Self { notes, paths: paths.to_vec(), ..Self::of(files) })
     }
 
     pub(super) fn of(files: Vec<Vec<Assignment>>) -> Self {

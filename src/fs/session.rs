@@ -225,11 +225,12 @@ fn open_session(
 }
 
 fn config(settings: &Settings, source: &str) -> fuser::Config {
-    let mut options = vec![
-        MountOption::FSName(source.to_string()),
-        MountOption::Subtype(SOURCE.to_string()),
-        MountOption::DefaultPermissions,
-    ];
+    let mut options =
+        vec![MountOption::FSName(source.to_string()), MountOption::Subtype(SOURCE.to_string())];
+    // Mode bits are the same for all; where callers differ, we judge.
+    if settings.uid_map.is_none() {
+        options.push(MountOption::DefaultPermissions);
+    }
     if settings.read_only {
         options.push(MountOption::RO);
     }

@@ -4,7 +4,7 @@
 //! hears of every change: those made through `images` before the call that made them returns,
 //! those of other processes on the same database within [`POLL`].
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct ForeignChanges {
     counter: i64,
     newest: Timestamp,
     /// Stamps within the overlap that were reported already.
-    reported: HashMap<ImageId, Timestamp>,
+    reported: HashSet<(ImageId, Timestamp)>,
 }
 
 impl ForeignChanges {
@@ -80,7 +80,7 @@ impl ForeignChanges {
     pub fn from_now(catalog: &dyn Catalog) -> Result<Self> {
         let counter = catalog.change_counter()?;
         let newest = catalog.summary()?.newest.unwrap_or(Timestamp::from_micros(0));
-        let mut follower = Self { counter, newest, reported: HashMap::new() };
+        let mut follower = Self { counter, newest, reported: HashSet::new() };
         follower.reported = catalog.changed_since(follower.horizon())?.into_iter().collect();
         Ok(follower)
     }
@@ -95,11 +95,10 @@ impl ForeignChanges {
             return Ok(Vec::new());
         }
         let stamped = catalog.changed_since(self.horizon())?;
-        let fresh = stamped
-            .iter()
-            .filter(|(id, stamp)| self.reported.get(id) != Some(stamp))
-            .map(|(id, _)| *id)
-            .collect();
+        let news = stamped.iter().filter(|change| !self.reported.contains(change));
+        let mut fresh: Vec<ImageId> = news.map(|(id, _)| *id).collect();
+        fresh.sort_unstable();
+        fresh.dedup();
         let newest = stamped.iter().map(|(_, stamp)| *stamp).max();
         self.newest = newest.map_or(self.newest, |stamp| stamp.max(self.newest));
         let horizon = self.horizon();

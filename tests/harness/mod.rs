@@ -15,6 +15,7 @@ mod cluster;
 mod command;
 mod keystone;
 mod pool;
+mod users;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -38,6 +39,8 @@ pub use command::{Finished, Running};
 pub use keystone::Keystone;
 #[allow(unused_imports)]
 pub use pool::{Pool, skipped_on_rbd};
+#[allow(unused_imports)]
+pub use users::User;
 
 /// How long anything may take that a test waits for.  Far more than it ever does.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -240,6 +243,12 @@ impl Glancefs {
         self.start_again();
     }
 
+    /// Gives the daemon an environment variable from its next start on.
+    pub fn with_environment(mut self, name: &str, value: &str) -> Self {
+        self.start.environment.push((name.to_string(), value.to_string()));
+        self
+    }
+
     /// Starts the daemon again without the environment that made it crash.
     pub fn restart_clean(&mut self) {
         self.start.environment.clear();
@@ -250,6 +259,13 @@ impl Glancefs {
     pub fn configure(&mut self, text: &str) {
         fs::write(self.directory().join("glance-api.conf"), text).unwrap();
         self.start.config = Some(text.to_string());
+    }
+
+    /// Starts the daemon again with another configuration, and its images where they are.
+    pub fn restart_configured(&mut self, text: &str) {
+        let start = Start::default().config(text).in_pool(self.pool.as_ref());
+        self.configure(&start.config.unwrap_or_default());
+        self.restart();
     }
 
     /// Sends a signal to the daemon.

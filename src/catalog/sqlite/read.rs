@@ -239,12 +239,13 @@ fn light_row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-/// Records stamped at or after `since`, with their stamps.
+/// Records and memberships stamped at or after `since`, with their stamps.
 pub(super) fn changed_since(
     connection: &Connection,
     since: Timestamp,
 ) -> Result<Vec<(ImageId, Timestamp)>> {
-    let sql = "SELECT id, updated_at FROM images WHERE updated_at >= ?1";
+    let sql = "SELECT id, updated_at FROM images WHERE updated_at >= ?1 UNION \
+         SELECT image_id, updated_at FROM image_members WHERE updated_at >= ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let stamped = statement
         .query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?
