@@ -78,6 +78,11 @@ pub trait Catalog: TaskCatalog {
     /// size of each, times its locations.  Glance: `user_get_storage_usage`.
     fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64>;
 
+    /// How many images `owner` has (nobody: those without one) that are there in this sense, and what
+    /// their data takes, but for some.
+    fn tally(&self, owner: Option<&ProjectId>, which: Tallied, except: &[ImageId])
+    -> Result<Tally>;
+
     /// URLs at which images other than `except` have data, as far as they may mean a thing called
     /// `name`: those that contain the name, and those in which something is percent-encoded.
     fn locations_of_others(&self, except: ImageId, name: &str) -> Result<Vec<String>>;
@@ -108,6 +113,27 @@ pub trait Catalog: TaskCatalog {
 
     /// Whether the image was shared with `project`, whatever the project made of it.
     fn is_member(&self, id: ImageId, project: &ProjectId) -> Result<bool>;
+}
+
+/// Which images are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tallied {
+    /// Every one that is not deleted.  Glance: `user_get_image_count`.
+    There,
+    /// Those whose data is on its way, by upload, import or copy.  Glance: `user_get_uploading_count`.
+    Coming,
+    /// Those whose data waits to be imported, is being imported or copied.  Glance:
+    /// `user_get_staging_usage`.
+    Staged,
+}
+
+/// Images that were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub images: u64,
+    /// The sum of their sizes, as far as they have one.
+    pub bytes: u64,
 }
 
 /// The catalog as a whole, to tell whether a copy of it is still complete.

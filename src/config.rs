@@ -32,7 +32,7 @@ use http::Http;
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
-use keystone::TokenChecks;
+use keystone::{TokenChecks, UnifiedLimits};
 use policy::PolicyFiles;
 use reader::{Reader, bad_value};
 use stores::{StoreSettings, Stores};
@@ -178,6 +178,8 @@ pub struct Config {
     /// Keystone, where the API asks it who sends a request; `None`: no authentication.
     /// `[paste_deploy] flavor`, `[keystone_authtoken]`.
     pub token_checks: Option<TokenChecks>,
+    /// Keystone, where it says what projects may have.  `use_keystone_limits`, `[oslo_limit]`.
+    pub unified_limits: Option<UnifiedLimits>,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
@@ -248,6 +250,7 @@ impl Config {
                 Listen::Off => None,
                 _ => TokenChecks::read(reader)?,
             },
+            unified_limits: UnifiedLimits::read(reader)?,
             state_dir,
             unused: Vec::new(),
             notes: Vec::new(),

@@ -5,6 +5,7 @@
 //! what they stand on goes.
 
 mod imports;
+mod limits;
 mod metrics;
 mod operations;
 mod stores;
@@ -206,6 +207,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         do_secure_hash: config.do_secure_hash,
         http_retries: config.http_retries,
         user_storage_quota: config.user_storage_quota,
+        project_limits: limits::of(config)?,
         limit_param_default: config.limit_param_default.into(),
         api_limit_max: config.api_limit_max.into(),
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),

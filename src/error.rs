@@ -65,6 +65,9 @@ pub enum Error {
     /// The store does not answer, or answers with an error.
     #[error("{0}")]
     StoreUnavailable(String),
+    /// Keystone, which would know, does not answer.
+    #[error("{0}")]
+    Unidentified(String),
     /// The catalog's database failed, or holds something that cannot be understood.
     #[error("catalog: {0}")]
     Catalog(String),

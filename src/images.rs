@@ -7,7 +7,7 @@
 //! - [`policy`]: who may see and do what; `edits`: each change of a record, held against it;
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
-//! - `quota`, `storage_quota`: how much of it one image may have, and the images of one project;
+//! - [`quota`]: how much of it one image may have, and the images of one project;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `staging`, [`import`]: data that waits, and its way from there into one store or several;
 //! - `tasks`: the records of what goes on in the background;
@@ -32,12 +32,11 @@ mod members;
 mod open;
 pub mod options;
 pub mod policy;
-mod quota;
+pub mod quota;
 mod readers;
 mod recovery;
 mod removal;
 pub mod staging;
-mod storage_quota;
 mod tasks;
 pub mod upload;
 
@@ -65,10 +64,11 @@ use import::Imports;
 use import::web::Web;
 use journal::{Journal, Work};
 use policy::{Action, Own, Policy};
+use quota::limits::Usage;
+use quota::totals::{Counted, Totals};
 use readers::Readers;
 use recovery::Backlog;
 use staging::Area;
-use storage_quota::StorageQuota;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -87,7 +87,7 @@ pub struct Images {
     changes: Changes,
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
-    storage_quota: Arc<StorageQuota>,
+    totals: Totals,
     backlog: Backlog,
     staging: Option<Area>,
     imports: Imports,
@@ -116,7 +116,7 @@ impl Images {
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
         let staging = options.import.staging.as_deref().map(Area::open).transpose()?;
         let imports = Imports::new(options.import.at_once, options.import.timeout);
-        let storage_quota = StorageQuota::new(options.user_storage_quota);
+        let totals = Totals::new(options.user_storage_quota, options.project_limits.clone());
         let web = Web::new(options.import.web.clone());
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
@@ -129,7 +129,7 @@ impl Images {
             changes,
             readers,
             uploads: Mutex::new(Vec::new()),
-            storage_quota,
+            totals,
             backlog: Backlog::default(),
             staging,
             imports,
@@ -208,9 +208,10 @@ impl Images {
     /// Makes a record.  `image` comes from [`fields::new_image`] or is otherwise well formed.
     ///
     /// # Errors
-    /// `Forbidden`; `Conflict` when the id was used before; `OverQuota`.
+    /// `Forbidden`; `Conflict` when the id was used before; `OverQuota`; `Unidentified`.
     pub fn create(&self, ctx: &RequestContext, mut image: Image) -> Result<Image> {
         self.check_new(ctx, &image)?;
+        let _counted = self.totals.claim(Counted::Images, &image, &*self.catalog)?;
         self.catalog.insert(&image)?;
         self.changes.announce(&[image.id]);
         self.policy().hide_properties(ctx, &mut image);
@@ -301,6 +302,14 @@ impl Images {
             }
         }
         Ok(shown)
+    }
+
+    /// What the project of `ctx` has of what Keystone limits; nothing where Keystone does not.
+    ///
+    /// # Errors
+    /// The catalog's; `Unidentified` when the limits cannot be had.
+    pub fn usage(&self, ctx: &RequestContext) -> Result<Vec<Usage>> {
+        self.totals.usage(&*self.catalog, ctx.project.as_ref())
     }
 
     /// Changes a record: all of the edits or none.
@@ -411,6 +420,8 @@ impl Images {
     ) -> Result<Upload> {
         let image = self.find(ctx, id)?;
         self.policy().check_image(ctx, Action::UploadImage, &image)?;
+        let size = options.size.unwrap_or_default();
+        self.totals.check_room(Counted::Stored, &image, size, &*self.catalog)?;
         let store = self.store_named(options.store.as_deref())?;
         if image.disk_format.is_none() || image.container_format.is_none() {
             return Err(Error::Invalid(
@@ -427,6 +438,7 @@ impl Images {
             return Err(refused(image.status));
         }
         self.check_upload_count()?;
+        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
         let work = Work::Upload { store: store.name().to_owned() };
         self.journal.begin(id, &work)?;
         crash::point(Step::Journaled);
@@ -442,7 +454,7 @@ impl Images {
             }
         }
         crash::point(Step::Record);
-        Upload::start(Arc::clone(self), ctx, saving, work, store, options.size)
+        Upload::start(Arc::clone(self), ctx, saving, work, store, options.size, turn)
     }
 
     /// Makes a record and starts writing its data, to the default store unless one is named, as
@@ -464,6 +476,8 @@ impl Images {
         image.name = Some(name.to_string());
         self.check_new(ctx, &image)?;
         self.check_upload_count()?;
+        let counted = self.totals.claim(Counted::Images, &image, &*self.catalog)?;
+        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
         let work = Work::Draft { store: store.name().to_owned() };
         self.journal.begin(image.id, &work)?;
         crash::point(Step::Journaled);
@@ -471,8 +485,9 @@ impl Images {
             self.journal.end(image.id)?;
             return Err(error);
         }
+        drop(counted);
         crash::point(Step::Record);
-        Upload::start(Arc::clone(self), ctx, image, work, store, None)
+        Upload::start(Arc::clone(self), ctx, image, work, store, None, turn)
     }
 
     /// Bytes that an image at this location takes in its store, where that is cheap to know.

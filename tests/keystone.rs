@@ -13,6 +13,8 @@ mod face;
 #[allow(unused_imports)]
 #[path = "harness/mod.rs"]
 mod harness;
+#[path = "keystone/limits.rs"]
+mod limits;
 #[path = "keystone/outage.rs"]
 mod outage;
 #[path = "keystone/tokens.rs"]

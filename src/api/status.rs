@@ -151,6 +151,7 @@ impl From<Error> for Fault {
             }
             Error::FormatMismatch(_) => Self::unsupported_media_type(text),
             Error::Unsupported(_) => Self::explained(S::BAD_REQUEST, text),
+            Error::Unidentified(_) => Self::detailed(S::SERVICE_UNAVAILABLE, text),
             Error::StoreUnavailable(_) => Self::explained(S::SERVICE_UNAVAILABLE, text),
             // What these say is the operator's business, not the client's.
             Error::Catalog(_) | Error::Config(_) | Error::Io { .. } => {

@@ -16,7 +16,6 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "matchmaker_redis",
     "os_glance_tasks_store",
     "oslo_concurrency",
-    "oslo_limit",
     "oslo_messaging_amqp",
     "oslo_messaging_kafka",
     "oslo_messaging_notifications",
@@ -82,7 +81,7 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          swift_store_config_file swift_store_container swift_store_create_container_on_put \
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
          swift_store_multi_tenant swift_store_region swift_store_user syslog_log_facility \
-         tcp_keepidle transport_url use_journal use_json use_keystone_limits use_stderr \
+         tcp_keepidle transport_url use_journal use_json use_stderr \
          use_syslog use_syslog_rfc_format use_user_token verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
          vmware_server_host vmware_server_password vmware_server_username wakeup_time \
@@ -158,6 +157,14 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          filesystem_store_metadata_file filesystem_store_thread_pool_size \
          filesystem_store_threadpool_threshold filesystem_store_timeout \
          filesystem_thin_provisioning store_description weight",
+    ),
+    (
+        "oslo_limit",
+        "auth_section collect_timing connect_retries connect_retry_delay default_domain_id \
+         default_domain_name domain_id domain_name endpoint_interface endpoint_override \
+         endpoint_region_name endpoint_service_name endpoint_service_type max_version min_version \
+         retriable_status_codes service_name service_type split_loggers status_code_retries \
+         status_code_retry_delay timeout trust_id user_id valid_interfaces version",
     ),
     (
         "oslo_policy",

@@ -120,6 +120,28 @@ impl TokenChecks {
     }
 }
 
+/// How limits of projects are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnifiedLimits {
+    /// Where and as whom.
+    pub access: KeystoneAccess,
+    /// The endpoint of the Image API that limits are registered for: `endpoint_id`.
+    pub endpoint: String,
+}
+
+impl UnifiedLimits {
+    /// What `use_keystone_limits` asks for.
+    pub(super) fn read(reader: &mut Reader) -> Result<Option<Self>> {
+        if !reader.boolean(&options::USE_KEYSTONE_LIMITS)? {
+            return Ok(None);
+        }
+        let section = options::ENDPOINT_ID.section;
+        let access = KeystoneAccess::read(reader, section)?;
+        let endpoint = Section { reader, name: section }.required(&options::ENDPOINT_ID)?;
+        Ok(Some(Self { access, endpoint }))
+    }
+}
+
 /// Whether `flavor` has Keystone in it.
 pub(super) fn is_wanted(reader: &mut Reader) -> Result<bool> {
     let Some(found) = reader.text(&options::FLAVOR)? else { return Ok(false) };

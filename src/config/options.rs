@@ -95,6 +95,9 @@ options! {
     USER_STORAGE_QUOTA: ["DEFAULT"] "user_storage_quota", "0",
         "Most bytes that all images of one project take, every copy counted, by the API and by the mount: \
          a number, or one with KB, MB, GB or TB right behind it; 0: no limit.";
+    USE_KEYSTONE_LIMITS: ["DEFAULT"] "use_keystone_limits", "false",
+        "Take from Keystone what each project may have, instead of user_storage_quota: image_size_total and image_stage_total (MiB), \
+         image_count_total and image_count_uploading; see [oslo_limit].";
     LIMIT_PARAM_DEFAULT: ["DEFAULT"] "limit_param_default", "25",
         "Images in one page of a listing when the client does not say.";
     API_LIMIT_MAX: ["DEFAULT"] "api_limit_max", "1000",
@@ -266,6 +269,9 @@ options! {
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
         "<node_staging_uri>",
         "With enabled_backends: the directory where data waits to be imported.";
+    ENDPOINT_ID: ["oslo_limit"] "endpoint_id", "",
+        "With use_keystone_limits: id of the Image API's endpoint in Keystone; how to reach Keystone, and as whom, is said in this section by the names of \
+         [keystone_authtoken]: auth_url, username, password, project_name or system_scope and so on.";
     PROXY_HEADERS: ["oslo_middleware"] "enable_proxy_headers_parsing", "false",
         "A proxy stands in front: believe its Forwarded, X-Forwarded-Proto, -Host and -Prefix.";
     FLAVOR: ["paste_deploy"] "flavor", "",

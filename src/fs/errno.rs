@@ -33,7 +33,10 @@ impl From<&Error> for Errno {
             Error::OverQuota(_) => Self::EDQUOT,
             Error::StoreFull(_) => Self::ENOSPC,
             Error::Unsupported(_) => Self::EOPNOTSUPP,
-            Error::Gone(_) | Error::StoreUnavailable(_) | Error::Catalog(_) => Self::EIO,
+            Error::Gone(_)
+            | Error::StoreUnavailable(_)
+            | Error::Unidentified(_)
+            | Error::Catalog(_) => Self::EIO,
             Error::Io { source, .. } => Self::from(source),
         }
     }

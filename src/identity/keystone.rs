@@ -6,6 +6,7 @@
 //!    ├─ answer     what Keystone says of a token, as an identity
 //!    └─ session    our own token, renewed in time
 //!         └─ client     requests with deadlines, sent again after a while
+//!  limits          what projects may have, by a session of its own
 //! ```
 //!
 //! Asking is blocking work on threads of its own; waiting for it is async.  A Keystone that does not
@@ -14,6 +15,7 @@
 mod answer;
 mod cache;
 mod client;
+pub mod limits;
 mod session;
 
 use std::collections::HashMap;

@@ -33,6 +33,7 @@ use super::crash::{self, Step};
 use super::journal::Work;
 use super::locations::Expected;
 use super::policy::Action;
+use super::quota::totals::Counted;
 use crate::catalog::model::{Image, ImageId, Status};
 use crate::catalog::tasks::{LOCK_PROPERTY, Task, TaskKind};
 use crate::error::{Error, Result};
@@ -146,6 +147,7 @@ impl Images {
             Method::Location { .. } => Action::AddImageLocation,
         };
         self.policy().check_image(ctx, action, &image)?;
+        self.totals.check_room(Counted::Stored, &image, 1, &*self.catalog)?;
         let stale = self.break_stale_lock(&mut image)?;
         let Some(stores) = self.stores_for(&image, request)? else { return Ok(()) };
         if let Method::WebDownload { uri } = &request.method {

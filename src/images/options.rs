@@ -9,6 +9,7 @@ use super::format::FormatRules;
 use super::import::plugins::Plugin;
 use super::import::web::WebRules;
 use super::policy::Policy;
+use super::quota::limits::ProjectLimits;
 use crate::catalog::model::{Image, Location};
 use crate::store::Store;
 
@@ -97,6 +98,9 @@ pub struct Options {
     pub http_retries: u32,
     /// Bytes that all images of one project may take; `None` for no limit.
     pub user_storage_quota: Option<u64>,
+    /// Who knows what projects may have (`use_keystone_limits`); then `user_storage_quota` does not
+    /// count.
+    pub project_limits: Option<Arc<dyn ProjectLimits>>,
     /// Images on a page when the client does not say.
     pub limit_param_default: u64,
     /// Images on a page at most.
@@ -163,6 +167,7 @@ impl Default for Options {
             do_secure_hash: true,
             http_retries: 3,
             user_storage_quota: None,
+            project_limits: None,
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),

@@ -21,7 +21,7 @@ use copied::Copied;
 use super::digest::{Digester, Digests};
 use super::format;
 use super::journal::Work;
-use super::storage_quota::Hold;
+use super::quota::totals::{Counted, Hold};
 use super::{Images, OpenImage};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
@@ -106,6 +106,8 @@ pub struct Upload {
     expected_size: Option<u64>,
     /// Its part of the project's quota, where there is one.
     hold: Option<Hold>,
+    /// Its place among the project's uploads, where they are limited.
+    _turn: Option<Hold>,
     progress: Arc<Progress>,
 }
 
@@ -126,6 +128,7 @@ impl Upload {
         work: Work,
         store: Arc<dyn Store>,
         expected_size: Option<u64>,
+        turn: Option<Hold>,
     ) -> Result<Self> {
         let digester = Digester::new(images.options().hashing_algorithm);
         let progress = Arc::new(Progress {
@@ -134,7 +137,6 @@ impl Upload {
             bytes: AtomicU64::new(0),
             started: Instant::now(),
         });
-        let hold = images.storage_quota.begin(&recorded);
         let mut upload = Self {
             images,
             by: by.clone(),
@@ -150,11 +152,13 @@ impl Upload {
             sealed: None,
             failed: None,
             expected_size,
-            hold,
+            hold: None,
+            _turn: turn,
             progress,
         };
         upload.images.uploads.lock().push(Arc::clone(&upload.progress));
         // From here on, an error drops `upload`, which undoes what the caller prepared.
+        upload.hold = upload.images.totals.begin(Counted::Stored, &upload.recorded)?;
         upload.check_start()?;
         let writer = upload.store.create(upload.recorded.id, expected_size)?;
         upload.writer = Some(writer);

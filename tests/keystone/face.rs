@@ -25,7 +25,18 @@ pub fn start(keystone: &Keystone, token_cache_time: i32, more: &str) -> Glancefs
     let config = keystone.config(token_cache_time);
     Start::default()
         .config(&format!("{config}{more}"))
+        .environment("RUST_LOG", "trace,fuser=warn")
+        .with_api()
+        .mount()
+}
+
+/// The same, with a mount that acts as a project.
+pub fn start_as(keystone: &Keystone, project: &str, more: &str) -> Glancefs {
+    let retries = "http_request_max_retries = 0\n";
+    Start::default()
+        .config(&format!("{}{retries}{more}", keystone.config(300)))
         .environment("RUST_LOG", "warn,glancefs=trace")
+        .project(project)
         .with_api()
         .mount()
 }

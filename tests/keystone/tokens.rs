@@ -113,7 +113,7 @@ fn a_revoked_token_is_refused_when_the_answer_about_it_is_old() {
 #[test]
 #[ignore = "needs a real Keystone"]
 fn an_expired_token_is_good_for_a_service_alone_and_our_own_is_renewed() {
-    let keystone = Keystone::with_tokens_for(4);
+    let keystone = Keystone::with_tokens_for(12);
     let glancefs = start(&keystone, 300, "");
     let token = keystone.token("project-a-member");
     assert_eq!(get(&glancefs, "/v2/images", &token).status, 200);

@@ -176,3 +176,6 @@ fn authorities(trust: &TlsTrust) -> Result<Vec<Certificate<'static>>> {
     };
     Ok(found.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
 }
+
+#[cfg(test)]
+mod tests;

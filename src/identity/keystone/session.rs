@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::Verdict;
 use super::answer::{Accepted, Answer, Service, Token};
@@ -169,14 +169,13 @@ fn verdict(reply: Reply) -> Result<Verdict, Outage> {
         // It knows of no such token, or finds that it cannot be one.
         400 | 404 | 413 | 414 | 431 => Ok(Verdict::Refused),
         403 => {
-            warn!("our user may not check tokens: give it a role in Keystone that may (service)");
-            Err(Outage("our user may not check tokens".to_owned()))
+            Err(Outage("our own user may not check tokens (it needs the role service)".to_owned()))
         }
         status => Err(Outage(format!("it answers with status {status}"))),
     }
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Outage> {
+pub(super) fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Outage> {
     // What serde says may quote the body.
     serde_json::from_slice(body)
         .map_err(|error| Outage(format!("it answers what cannot be read (line {})", error.line())))

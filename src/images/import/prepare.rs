@@ -21,6 +21,7 @@ use crate::catalog::model::Image;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
 use crate::images::Images;
+use crate::images::quota::totals::Hold;
 use crate::store::ImageReader;
 use crate::store::file::reader_of;
 
@@ -63,7 +64,7 @@ impl Alterations {
 }
 
 impl Images {
-    /// Gets the data of an image, and does to it what the operator wants.
+    /// Gets the data of an image, within `quota`, and does to it what the operator wants.
     ///
     /// # Errors
     /// Those of web-download, of the staging area and of plugins; `Gone` when the import is to end.
@@ -72,6 +73,7 @@ impl Images {
         job: &mut Job,
         image: &Image,
         running: &Running,
+        quota: Option<&Hold>,
     ) -> Result<Prepared> {
         let watch = running.watch();
         let area = self.staging()?;
@@ -83,7 +85,9 @@ impl Images {
         let (id, by, method) = (job.image, job.by.clone(), job.method.clone());
         self.noting(job, watch, || {
             let staged = match &method {
-                Method::WebDownload { uri } => self.fetch(uri.as_deref(), &plugins, watch)?,
+                Method::WebDownload { uri } => {
+                    self.fetch(uri.as_deref(), &plugins, watch, quota)?
+                }
                 Method::Direct | Method::Copy | Method::Location { .. } => area.file(id)?,
             };
             let mut after = image.clone();
@@ -95,12 +99,20 @@ impl Images {
         })
     }
 
-    fn fetch(&self, uri: Option<&str>, plugins: &Plugins, watch: &Watch) -> Result<File> {
+    fn fetch(
+        &self,
+        uri: Option<&str>,
+        plugins: &Plugins,
+        watch: &Watch,
+        quota: Option<&Hold>,
+    ) -> Result<File> {
         let file = unnamed_file(&plugins.directory)?;
         let mut length = 0;
         let mut append = |piece: &[u8]| {
-            let written = file.write_all_at(piece, length);
-            length += piece.len() as u64;
+            let (at, end) = (length, length + piece.len() as u64);
+            quota.map_or(Ok(()), |quota| quota.set(&*self.catalog, end))?;
+            length = end;
+            let written = file.write_all_at(piece, at);
             written.map_err(Error::io("write", "downloaded data"))
         };
         self.web.download(uri.unwrap_or_default(), plugins.size_cap, watch, &mut append)?;
