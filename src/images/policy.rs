@@ -56,7 +56,7 @@ impl Default for Policy {
 /// A rule of the operator's: its name, and where it was written (for messages).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnRule {
-    /// An action of [`ACTIONS`], or a name for others to refer to.
+    /// The name of an [`Action`], or one for others to refer to.
     pub name: String,
     /// What it says.
     pub check: Check<String>,

@@ -1,6 +1,6 @@
 //! The language of `policy.yaml`, as oslo.policy has it: a rule's text becomes a [`Check`].
 //!
-//! What a check is held against is in [`super::evaluate`], which rules there are in [`super::rules`].
+//! What a check is held against is up to [`super::Policy`], which rules there are is in [`super::rules`].
 //! oslo.policy takes a rule that it cannot read for one that is never met, and says so in its log;
 //! here such a text is an error, which names what is wrong with it.
 
