@@ -16,9 +16,11 @@ mod client;
 mod fuzzed;
 #[path = "interop/glance_api.rs"]
 mod glance_api;
-// Not every test binary needs all that the harness offers.
 #[path = "interop/glanceclient.rs"]
 mod glanceclient;
+#[path = "interop/gophercloud.rs"]
+mod gophercloud;
+// Not every test binary needs all that the harness offers.
 #[allow(unused_imports)]
 mod harness;
 #[path = "interop/http.rs"]

@@ -9,17 +9,23 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::status::Fault;
-use crate::identity::RequestContext;
+use crate::identity::keystone::{Denied, Keystone, Presented};
+use crate::identity::{RequestContext, Secret};
 
-/// A request without an identity that may use the API.
-#[derive(Clone, Debug, Default)]
-pub struct Unauthenticated {
-    /// The value of `WWW-Authenticate`: where to get a token.
-    pub challenge: Option<HeaderValue>,
+/// Why a request has no identity that may use the API.
+#[derive(Clone, Debug)]
+pub enum Stranger {
+    /// It proves none.
+    Unauthenticated {
+        /// The value of `WWW-Authenticate`: where to get a token.
+        challenge: Option<HeaderValue>,
+    },
+    /// Whoever could tell does not answer.
+    Unavailable,
 }
 
 /// Finds the identity that a request's headers prove.
-pub type Resolve = dyn Fn(&HeaderMap) -> Pin<Box<dyn Future<Output = Result<RequestContext, Unauthenticated>> + Send>>
+pub type Resolve = dyn Fn(&HeaderMap) -> Pin<Box<dyn Future<Output = Result<RequestContext, Stranger>> + Send>>
     + Send
     + Sync;
 
@@ -33,11 +39,40 @@ pub enum Identity {
 }
 
 impl Identity {
-    pub(super) async fn of(&self, headers: &HeaderMap) -> Result<RequestContext, Unauthenticated> {
+    /// Everybody has to prove an identity to Keystone.
+    pub fn of_keystone(keystone: Arc<Keystone>) -> Self {
+        let uri = keystone.www_authenticate_uri();
+        let challenge = HeaderValue::from_str(&format!("Keystone uri=\"{uri}\"")).ok();
+        Self::FromHeaders(Arc::new(move |headers| {
+            let (keystone, challenge) = (Arc::clone(&keystone), challenge.clone());
+            let presented = presented(headers);
+            Box::pin(async move {
+                keystone.identify(&presented).await.map_err(|denied| match denied {
+                    Denied::Unauthenticated => Stranger::Unauthenticated { challenge },
+                    Denied::Unavailable => Stranger::Unavailable,
+                })
+            })
+        }))
+    }
+
+    pub(super) async fn of(&self, headers: &HeaderMap) -> Result<RequestContext, Stranger> {
         match self {
             Self::Fixed(context) => Ok(context.clone()),
             Self::FromHeaders(resolve) => resolve(headers).await,
         }
+    }
+}
+
+/// The tokens in a request's headers.  keystonemiddleware: the same headers; white space around a
+/// token does not matter.
+fn presented(headers: &HeaderMap) -> Presented {
+    let token = |name: &str| {
+        let text = headers.get(name)?.to_str().ok()?.trim();
+        (!text.is_empty()).then(|| Secret::new(text))
+    };
+    Presented {
+        user: token("x-auth-token").or_else(|| token("x-storage-token")),
+        service: token("x-service-token"),
     }
 }
 

@@ -98,13 +98,8 @@ impl Dispatcher {
         let mut context = match self.api.identity.of(request.headers()).await {
             Ok(context) => context,
             Err(stranger) => {
-                let fault = match stranger.challenge {
-                    Some(challenge) => {
-                        Fault::unauthorized().with(header::WWW_AUTHENTICATE, challenge)
-                    }
-                    None => Fault::unauthorized(),
-                };
-                return fault::page(fault, &asked);
+                bridge::drain(request.into_body());
+                return fault::page(stranger.into(), &asked);
             }
         };
         let id = request_id(request.headers());

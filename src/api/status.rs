@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::caller::Stranger;
 use crate::error::Error;
 
 /// An answer that is an error.
@@ -82,6 +83,12 @@ impl Fault {
         Self::detailed(StatusCode::UNAUTHORIZED, "")
     }
 
+    /// Who could tell whose request it is does not answer.  keystonemiddleware: its words.
+    fn unidentified() -> Self {
+        let detail = "The Keystone service is temporarily unavailable.";
+        Self::detailed(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     pub(super) fn too_large(explanation: impl Into<String>) -> Self {
         Self::explained(StatusCode::PAYLOAD_TOO_LARGE, explanation)
     }
@@ -109,6 +116,18 @@ impl Fault {
         match &self.words {
             Words::Explanation(text) => text,
             _ => "",
+        }
+    }
+}
+
+impl From<Stranger> for Fault {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unauthenticated { challenge: Some(challenge) } => {
+                Self::unauthorized().with(header::WWW_AUTHENTICATE, challenge)
+            }
+            Stranger::Unauthenticated { challenge: None } => Self::unauthorized(),
+            Stranger::Unavailable => Self::unidentified(),
         }
     }
 }
@@ -165,6 +184,9 @@ pub(super) fn usual_explanation(status: StatusCode) -> Cow<'static, str> {
         }
         StatusCode::CONFLICT => "There was a conflict when trying to complete your request.",
         StatusCode::RANGE_NOT_SATISFIABLE => "The Range requested is not available.",
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "The server is currently unavailable. Please try again at a later time."
+        }
         StatusCode::INTERNAL_SERVER_ERROR => {
             "The server has either erred or is incapable of performing the requested operation."
         }

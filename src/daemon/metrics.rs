@@ -34,7 +34,10 @@ impl MetricsServer {
     pub(super) fn bind(runtime: &Runtime, config: &Config) -> Result<Option<Self>> {
         let Some(wanted) = config.metrics_listen else { return Ok(None) };
         let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(|error| {
-            Error::Config(format!("[glancefs] metrics_listen: cannot listen at {wanted}: {error}"))
+            Error::Config(format!(
+                "[glancefs] metrics_listen: cannot listen at {wanted}: {error}; choose another address \
+                 or port"
+            ))
         })?;
         let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
         Ok(Some(Self { metrics: metrics::install()?, listener, address }))

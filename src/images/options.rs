@@ -48,6 +48,9 @@ pub struct ImportOptions {
     pub web: WebRules,
     /// What is done to images that are imported (`image_import_plugins`).
     pub plugins: Vec<Plugin>,
+    /// How the names of properties begin that come along with a peer's image
+    /// (`[glance_download_properties] extra_properties`).
+    pub peer_properties: Vec<String>,
 }
 
 impl Default for ImportOptions {
@@ -60,6 +63,7 @@ impl Default for ImportOptions {
             timeout: Duration::from_secs(24 * 3600),
             web: WebRules::default(),
             plugins: Vec::new(),
+            peer_properties: Vec::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ const UPLOADS: &str = "glancefs_uploads_total";
 const UPLOAD_BYTES: &str = "glancefs_upload_bytes_total";
 const REQUESTS: &str = "glancefs_http_requests_total";
 const REQUEST_SECONDS: &str = "glancefs_http_request_seconds";
+const TOKEN_CHECKS: &str = "glancefs_token_checks_total";
 
 /// Upper bounds of the classes of a histogram, in seconds: from a memory's answer to a timeout.
 const CLASSES: [f64; 14] =
@@ -62,6 +63,7 @@ fn describe() {
     describe_counter!(UPLOAD_BYTES, Unit::Bytes, "Bytes of uploads that became active, by store");
     describe_counter!(REQUESTS, "Requests of the API, by method and status");
     describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Until the head of an answer, by method");
+    describe_counter!(TOKEN_CHECKS, "Tokens of requests, by who knew of them");
     for level in LEVELS {
         describe_gauge!(level.0, level.1);
     }
@@ -171,4 +173,25 @@ pub fn upload_ended(store: &str, active: Option<u64>) {
 pub fn request_answered(method: &'static str, status: u16, took: Duration) {
     counter!(REQUESTS, "method" => method, "status" => status.to_string()).increment(1);
     histogram!(REQUEST_SECONDS, "method" => method).record(took);
+}
+
+/// Who knew of a token.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenSource {
+    /// It was asked about before.
+    Memory,
+    /// Keystone.
+    Keystone,
+    /// Nobody: Keystone did not answer.
+    Nobody,
+}
+
+/// A token has been found valid or not, or neither.
+pub fn token_checked(source: TokenSource) {
+    let source = match source {
+        TokenSource::Memory => "memory",
+        TokenSource::Keystone => "keystone",
+        TokenSource::Nobody => "nobody",
+    };
+    counter!(TOKEN_CHECKS, "source" => source).increment(1);
 }

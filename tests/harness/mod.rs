@@ -13,6 +13,7 @@
 mod catalog;
 mod cluster;
 mod command;
+mod keystone;
 mod pool;
 mod users;
 
@@ -33,6 +34,8 @@ pub use catalog::{Record, Stored, glance_time};
 #[allow(unused_imports)]
 pub use cluster::Cluster;
 pub use command::{Finished, Running};
+#[allow(unused_imports)]
+pub use keystone::Keystone;
 #[allow(unused_imports)]
 pub use pool::{Pool, skipped_on_rbd};
 #[allow(unused_imports)]

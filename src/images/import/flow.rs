@@ -303,7 +303,7 @@ impl Images {
             Failure::At(store, error) => (vec![store.clone()], error.to_string(), false),
             Failure::Everywhere => (Vec::new(), "no store would have it".to_string(), true),
         };
-        let fetched = matches!(job.method, Method::WebDownload { .. });
+        let fetched = job.method.is_fetched();
         queued |= fetched || stop.is_some();
         let failed = match (stop, fetched) {
             (Some(_), _) => Vec::new(),

@@ -74,11 +74,14 @@ impl Images {
         };
         let (id, by, method) = (job.image, job.by.clone(), job.method.clone());
         self.noting(job, watch, || {
+            let mut after = image.clone();
             let staged = match &method {
                 Method::WebDownload { uri } => self.fetch(uri.as_deref(), &plugins, watch)?,
+                Method::GlanceDownload(peer) => {
+                    self.fetch_from_peer(peer, &mut after, &plugins, watch)?
+                }
                 Method::Direct | Method::Copy | Method::Location { .. } => area.file(id)?,
             };
-            let mut after = image.clone();
             let data = plugins.run(&by, &mut after, staged, watch)?;
             let data = reader_of(data, format!("the data of image {id}"))?;
             after.size = Some(data.size());
@@ -88,13 +91,8 @@ impl Images {
 
     fn fetch(&self, uri: Option<&str>, plugins: &Plugins, watch: &Watch) -> Result<File> {
         let file = unnamed_file(&plugins.directory)?;
-        let mut length = 0;
-        let mut append = |piece: &[u8]| {
-            let written = file.write_all_at(piece, length);
-            length += piece.len() as u64;
-            written.map_err(Error::io("write", "downloaded data"))
-        };
-        self.web.download(uri.unwrap_or_default(), plugins.size_cap, watch, &mut append)?;
+        let uri = uri.unwrap_or_default();
+        self.web.download(uri, plugins.size_cap, watch, &mut appending(&file))?;
         Ok(file)
     }
 
@@ -125,6 +123,16 @@ impl Images {
             let outcome = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
             noted.and(outcome)
         })
+    }
+}
+
+/// Writes one piece after the other.
+pub(super) fn appending(file: &File) -> impl FnMut(&[u8]) -> Result<()> {
+    let mut length = 0;
+    move |piece| {
+        let written = file.write_all_at(piece, length);
+        length += piece.len() as u64;
+        written.map_err(Error::io("write", "downloaded data"))
     }
 }
 
