@@ -54,3 +54,11 @@ pub struct Settings {
     /// Further options for the kernel (`nodev`, `noatime`, …).
     pub kernel_options: Vec<KernelOption>,
 }
+
+impl Settings {
+    /// Whether the kernel may judge by mode bits: they are the same for all, and so are no answer where
+    /// callers differ.
+    pub fn kernel_judges(&self) -> bool {
+        self.uid_map.is_none()
+    }
+}

@@ -227,8 +227,7 @@ fn open_session(
 fn config(settings: &Settings, source: &str) -> fuser::Config {
     let mut options =
         vec![MountOption::FSName(source.to_string()), MountOption::Subtype(SOURCE.to_string())];
-    // Mode bits are the same for all; where callers differ, we judge.
-    if settings.uid_map.is_none() {
+    if settings.kernel_judges() {
         options.push(MountOption::DefaultPermissions);
     }
     if settings.read_only {

@@ -37,10 +37,9 @@ pub(super) fn attach(
 fn data(device: &File, settings: &Settings) -> String {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let allow_other = if settings.allow_other { ",allow_other" } else { "" };
-    // Mode bits are the same for all; where callers differ, we judge.
-    let by_mode = if settings.uid_map.is_none() { ",default_permissions" } else { "" };
+    let judges = if settings.kernel_judges() { ",default_permissions" } else { "" };
     format!(
-        "fd={},rootmode=40755,user_id={},group_id={}{by_mode}{allow_other}",
+        "fd={},rootmode=40755,user_id={},group_id={}{judges}{allow_other}",
         device.as_raw_fd(),
         user.as_raw(),
         group.as_raw()
