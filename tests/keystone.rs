@@ -17,5 +17,7 @@ mod harness;
 mod limits;
 #[path = "keystone/outage.rs"]
 mod outage;
+#[path = "keystone/regions.rs"]
+mod regions;
 #[path = "keystone/tokens.rs"]
 mod tokens;

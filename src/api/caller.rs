@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::status::Fault;
 use crate::identity::keystone::{Denied, Keystone, Presented};
-use crate::identity::{RequestContext, Secret};
+use crate::identity::{Credentials, RequestContext, Secret};
 
 /// Why a request has no identity that may use the API.
 #[derive(Clone, Debug)]
@@ -34,31 +34,45 @@ pub type Resolve = dyn Fn(&HeaderMap) -> Pin<Box<dyn Future<Output = Result<Requ
 pub enum Identity {
     /// Everybody acts as this one (Glance: no `paste_deploy.flavor`).
     Fixed(RequestContext),
-    /// Each request's headers say (Keystone tokens, trusted proxies).
+    /// Each request's headers say (trusted proxies).
     FromHeaders(Arc<Resolve>),
+    /// Each request's token says, if Keystone takes it.
+    Keystone(Arc<Keystone>),
 }
 
 impl Identity {
     /// Everybody has to prove an identity to Keystone.
     pub fn of_keystone(keystone: Arc<Keystone>) -> Self {
-        let uri = keystone.www_authenticate_uri();
-        let challenge = HeaderValue::from_str(&format!("Keystone uri=\"{uri}\"")).ok();
-        Self::FromHeaders(Arc::new(move |headers| {
-            let (keystone, challenge) = (Arc::clone(&keystone), challenge.clone());
-            let presented = presented(headers);
-            Box::pin(async move {
-                keystone.identify(&presented).await.map_err(|denied| match denied {
-                    Denied::Unauthenticated => Stranger::Unauthenticated { challenge },
-                    Denied::Unavailable => Stranger::Unavailable,
-                })
-            })
-        }))
+        Self::Keystone(keystone)
+    }
+
+    /// Whether requests have to prove an identity.
+    pub(super) fn is_proved(&self) -> bool {
+        !matches!(self, Self::Fixed(_))
     }
 
     pub(super) async fn of(&self, headers: &HeaderMap) -> Result<RequestContext, Stranger> {
         match self {
             Self::Fixed(context) => Ok(context.clone()),
             Self::FromHeaders(resolve) => resolve(headers).await,
+            Self::Keystone(keystone) => {
+                keystone.identify(&presented(headers)).await.map_err(|denied| match denied {
+                    Denied::Unauthenticated => {
+                        let uri = keystone.www_authenticate_uri();
+                        let challenge = HeaderValue::from_str(&format!("Keystone uri=\"{uri}\""));
+                        Stranger::Unauthenticated { challenge: challenge.ok() }
+                    }
+                    Denied::Unavailable => Stranger::Unavailable,
+                })
+            }
+        }
+    }
+
+    /// What it takes to ask other image services on behalf of who sent a request.
+    pub(super) async fn credentials(&self, headers: &HeaderMap) -> Option<Credentials> {
+        match self {
+            Self::Keystone(keystone) => keystone.credentials(&presented(headers)).await,
+            Self::Fixed(_) | Self::FromHeaders(_) => None,
         }
     }
 }

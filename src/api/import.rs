@@ -72,7 +72,10 @@ async fn import(
     let Value::Object(body) = body else {
         return Err(Fault::bad_request("The request body must be a JSON object."));
     };
-    let request = read(body, &headers, api.images.options())?;
+    let mut request = read(body, &headers, api.images.options())?;
+    if let Method::GlanceDownload(peer) = &mut request.method {
+        peer.credentials = api.identity.credentials(&headers).await;
+    }
     let id = id.image()?;
     let images = Arc::clone(&api.images);
     api.bridge.call(move || images.begin_import(&ctx, id, &request)).await?;

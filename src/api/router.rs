@@ -17,7 +17,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tracing::Instrument;
 
-use super::caller::{Caller, Identity};
+use super::caller::Caller;
 use super::cors::{self, Origin};
 use super::fault::{self, Asked};
 use super::status::Fault;
@@ -105,7 +105,7 @@ impl Dispatcher {
                 return fault::page(stranger.into(), &asked);
             }
         };
-        if matches!(self.api.identity, Identity::FromHeaders(_)) {
+        if self.api.identity.is_proved() {
             // Which roles make an administrator is up to the policy.
             context.admin = self.api.images.policy().is_admin(&context);
         }

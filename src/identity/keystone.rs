@@ -26,12 +26,13 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task;
+use tracing::warn;
 
-use super::{RequestContext, Secret};
+use super::{Credentials, Endpoint, RequestContext, Secret};
 use crate::config::keystone::TokenChecks;
 use crate::error::Result;
 use crate::telemetry::metrics::{TokenSource, token_checked};
-use answer::Accepted;
+use answer::{Accepted, Service};
 use cache::{Cache, Key};
 use session::Session;
 
@@ -124,6 +125,24 @@ impl Keystone {
         }
     }
 
+    /// What it takes to ask other image services on behalf of whoever presents a token; `None`
+    /// without one, and while Keystone does not say where they are.
+    pub async fn credentials(self: &Arc<Self>, presented: &Presented) -> Option<Credentials> {
+        let token = presented.user.clone()?;
+        let until = Instant::now() + PATIENCE;
+        let turn = tokio::time::timeout_at(until.into(), self.turns.acquire()).await;
+        let _turn = turn.ok()?.ok()?;
+        let (keystone, asked) = (Arc::clone(self), token.clone());
+        let catalog = move || keystone.session.catalog(&asked, until);
+        match task::spawn_blocking(catalog).await.ok()? {
+            Ok(services) => Some(Credentials { token, image_endpoints: image_endpoints(services) }),
+            Err(outage) => {
+                warn!(?outage, "where other image services are is not known");
+                None
+            }
+        }
+    }
+
     /// What is known of a token, from memory or from Keystone.
     async fn ask(self: &Arc<Self>, token: &Secret, expired_too: bool) -> Verdict {
         let key = Key::of(token, expired_too);
@@ -191,4 +210,14 @@ impl Keystone {
             verdict => verdict,
         }
     }
+}
+
+fn image_endpoints(services: Vec<Service>) -> Arc<[Endpoint]> {
+    let images = services.into_iter().filter(|service| service.kind == "image");
+    let endpoints = images.flat_map(|service| service.endpoints).map(|endpoint| Endpoint {
+        region: endpoint.region.unwrap_or_default(),
+        interface: endpoint.interface,
+        url: endpoint.url,
+    });
+    endpoints.collect()
 }

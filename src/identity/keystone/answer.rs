@@ -54,6 +54,12 @@ struct Role {
     name: String,
 }
 
+/// What Keystone answers who asks for the services that a token is for.
+#[derive(Deserialize)]
+pub(super) struct Catalog {
+    pub(super) catalog: Vec<Service>,
+}
+
 /// A service in the catalog.
 #[derive(Deserialize)]
 pub(super) struct Service {

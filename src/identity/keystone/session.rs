@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tracing::{error, info};
 
 use super::Verdict;
-use super::answer::{Accepted, Answer, Service, Token};
+use super::answer::{Accepted, Answer, Catalog, Service, Token};
 use super::client::{Client, Outage, Question, Reply};
 use crate::config::keystone::{Credentials, Domain, KeystoneAccess, Scope};
 use crate::error::Result;
@@ -95,6 +95,17 @@ impl Session {
             }
         }
         Err(Outage("it takes no token of our own user's".to_owned()))
+    }
+
+    /// The services that somebody's token is for.
+    pub(super) fn catalog(&self, token: &Secret, until: Instant) -> Result<Vec<Service>, Outage> {
+        let url = format!("{}/v3/auth/catalog", self.own(until)?.endpoint);
+        let question = Question { url: &url, token: Some(token), subject: None, post: None };
+        let reply = self.client.ask(&question, until)?;
+        match reply.status {
+            200 => parse(&reply.body).map(|answer: Catalog| answer.catalog),
+            status => Err(Outage(format!("it gives no catalog (status {status})"))),
+        }
     }
 
     /// Our token, renewed in time: by one who asks, while others go on with the one that there is.
