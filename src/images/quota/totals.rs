@@ -96,10 +96,7 @@ impl Counted {
         let (usage, delta) = match self {
             // Its record counts already.
             Self::Coming => (others + amount, 0),
-            _ => {
-                let usage = others >> self.shift();
-                (usage, others.saturating_add(amount).div_ceil(1 << self.shift()) - usage)
-            }
+            _ => (others >> self.shift(), amount.div_ceil(1 << self.shift())),
         };
         let project = owner.map_or("None", ProjectId::as_str);
         Error::OverQuota(format!(
