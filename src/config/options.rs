@@ -158,7 +158,7 @@ options! {
          a number, or one with KB, MB, GB or TB right behind it; 0: no limit.";
     USE_KEYSTONE_LIMITS: ["DEFAULT"] "use_keystone_limits", "false",
         "Take from Keystone what each project may have, instead of user_storage_quota: image_size_total and image_stage_total (MiB), \
-         image_count_total and image_count_uploading; see [oslo_limit].";
+         image_count_total and image_count_uploading; see section oslo_limit.";
     LIMIT_PARAM_DEFAULT: ["DEFAULT"] "limit_param_default", "25",
         "Images in one page of a listing when the client does not say.";
     API_LIMIT_MAX: ["DEFAULT"] "api_limit_max", "1000",
@@ -335,7 +335,7 @@ options! {
         "With enabled_backends: the directory where data waits to be imported.";
     ENDPOINT_ID: ["oslo_limit"] "endpoint_id", "",
         "With use_keystone_limits: id of the Image API's endpoint in Keystone; how to reach Keystone, and as whom, is said in this section by the names of \
-         [keystone_authtoken]: auth_url, username, password, project_name or system_scope and so on.";
+         keystone_authtoken: auth_url, username, password, project_name or system_scope and so on.";
     PROXY_HEADERS: ["oslo_middleware"] "enable_proxy_headers_parsing", "false",
         "A proxy stands in front: believe its Forwarded, X-Forwarded-Proto, -Host and -Prefix.";
     FLAVOR: ["paste_deploy"] "flavor", "",
