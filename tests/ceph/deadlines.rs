@@ -58,6 +58,8 @@ fn whoever_needs_a_dead_osd_waits_for_one_deadline() {
     glancefs.noise("a.raw", 12 << 20);
     glancefs.sh("for n in one two three four five; do cp a.raw $M/$n.raw; done");
     glancefs.restart();
+    // The kernel knows each name: to look up a new one it would wait for who removes another.
+    glancefs.sh("stat $M/*.raw");
     let read = "f = os.open(M + '/three.raw', os.O_RDONLY)";
     let create =
         "f = os.open(M + '/new.raw', os.O_WRONLY | os.O_CREAT); os.write(f, b'x' * 9000000)";
