@@ -53,13 +53,23 @@ pub(super) fn identity(reader: &mut Reader, project: Option<&ProjectId>) -> Resu
 /// Whom each user of this machine acts as; `None` without a map.
 pub(super) fn uid_map(reader: &mut Reader) -> Result<Option<UidMap>> {
     let unmapped = unmapped(reader)?;
-    let Some(found) = reader.text(&options::UID_MAP)? else { return Ok(None) };
-    match entries(&found.text, &SYSTEM) {
-        Ok(entries) if entries.is_empty() => Ok(None),
+    let found = reader.text(&options::UID_MAP)?;
+    let text = found.as_ref().map_or("", |found| &found.text);
+    match entries(text, &SYSTEM) {
+        Ok(entries) if entries.is_empty() => {
+            if unmapped == Unmapped::Deny {
+                reader.notes.push(WITHOUT_MAP.to_owned());
+            }
+            Ok(None)
+        }
         Ok(entries) => Ok(Some(UidMap { entries, unmapped })),
-        Err(reason) => Err(bad_value(&options::UID_MAP, Some(&found), &reason)),
+        Err(reason) => Err(bad_value(&options::UID_MAP, found.as_ref(), &reason)),
     }
 }
+
+/// What somebody is told who has shut out everybody else, and nobody is named.
+const WITHOUT_MAP: &str = "[glancefs] unmapped = deny has no effect without uid_map: every user who \
+                           may use the mount acts as the mount itself; name users in uid_map";
 
 fn unmapped(reader: &mut Reader) -> Result<Unmapped> {
     let found = reader.text(&options::UNMAPPED)?;

@@ -96,6 +96,14 @@ fn listening_on_the_network_is_warned_of() {
 }
 
 #[test]
+fn who_shuts_out_others_and_names_nobody_is_warned() {
+    let config = load("[glancefs]\nunmapped = deny\n").unwrap();
+    assert!(config.notes[0].contains("without uid_map"), "{:?}", config.notes);
+    let config = load("[glancefs]\nunmapped = deny\nuid_map = 7:red:member\n").unwrap();
+    assert_eq!(config.notes, [""; 0]);
+}
+
+#[test]
 fn with_keystone_the_network_is_served_without_a_warning() {
     let keystone = "[paste_deploy]\nflavor = keystone+caching\n[keystone_authtoken]\n\
                     auth_url = http://k:5000\nusername = g\npassword = s\nproject_name = p\n";

@@ -177,10 +177,13 @@ impl Mapped {
     fn new(images: &Arc<Images>, own: &Arc<Viewer>, map: UidMap, mounter: u32) -> Self {
         let mut known = vec![Arc::clone(own)];
         let mut viewer_as = |context: &RequestContext| {
-            if let Some(viewer) = known.iter().find(|viewer| viewer.context == *context) {
+            // The operator's rules say who is an administrator, as for those who come with a token.
+            let context =
+                RequestContext { admin: images.policy().is_admin(context), ..context.clone() };
+            if let Some(viewer) = known.iter().find(|viewer| viewer.context == context) {
                 return Arc::clone(viewer);
             }
-            let viewer = Viewer::new(images, context.clone(), false);
+            let viewer = Viewer::new(images, context, false);
             known.push(Arc::clone(&viewer));
             viewer
         };

@@ -325,6 +325,22 @@ fn who_is_in_no_map_sees_what_is_for_everybody_or_nothing() {
 
 #[test]
 #[ignore = "acts as other users, which takes root"]
+fn the_operators_rules_say_who_in_the_map_is_an_administrator() {
+    let rules = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(rules.path(), "context_is_admin: role:cloud_admin\n").unwrap();
+    let users = [(10001, "red", "admin"), (10002, "red", "cloud_admin")];
+    let policy = format!("[oslo_policy]\npolicy_file = {}\n", rules.path().display());
+    let fs = mount_with(&(policy + &map(&users)));
+    for name in ["red", "blue"] {
+        let stored = Stored { name, owner: Some(name), ..Stored::default() };
+        fs.glance_stores(&Stored { visibility: "private", ..stored });
+    }
+    eventually("seen", || fs.sh_as(&User::new(10002), "ls $M") == "blue\nred\n");
+    assert_eq!(fs.sh_as(&User::new(10001), "ls $M"), "red\n");
+}
+
+#[test]
+#[ignore = "acts as other users, which takes root"]
 fn a_mount_acts_as_the_project_and_roles_that_are_configured() {
     let mut fs = Start::default().config("[glancefs]\nmount_project = red\n").mount();
     store_one(&fs);
