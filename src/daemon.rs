@@ -25,7 +25,6 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminSocket, MountReport};
 use crate::api;
-use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
 use crate::error::{Error, Result};
@@ -124,13 +123,12 @@ impl House {
     pub(crate) fn open(config: &Config) -> Result<Self> {
         config.create_state_dir()?;
         let lock = lock_state(config)?;
-        let catalog = Arc::new(SqliteCatalog::open(&config.catalog)?);
+        let catalog = config.catalog.open()?;
         let stores = stores::open(config)?;
         let journal = Journal::open(config.state_dir.join("journal"))?;
-        let records = Arc::<SqliteCatalog>::clone(&catalog);
-        let images = Images::new(records, stores, journal, image_options(config)?)?;
+        let images = Images::new(catalog.images, stores, journal, image_options(config)?)?;
         follow_others(Arc::clone(&images))?;
-        Ok(Self { images, metadefs: Arc::new(Metadefs::new(catalog)), _lock: lock })
+        Ok(Self { images, metadefs: Arc::new(Metadefs::new(catalog.metadefs)), _lock: lock })
     }
 
     /// Lets `glancefs status` and `glancefs cache` ask.

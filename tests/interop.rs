@@ -25,6 +25,8 @@ mod harness;
 mod http;
 #[path = "interop/imports.rs"]
 mod imports;
+#[path = "interop/mariadb.rs"]
+mod mariadb;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
 #[path = "interop/old_client.rs"]

@@ -109,13 +109,17 @@ class Requests(Case):
 
     def load(self, url):
         """Requests a second that are answered."""
-        seconds = 1 if self.quick else 3
-        result = subprocess.run(
-            ["wrk", "-t1", f"-c{self.CONNECTIONS}", f"-d{seconds}s", url],
-            check=True, capture_output=True, text=True)
-        if "Non-2xx" in result.stdout:
-            raise RuntimeError(f"bench: {url} fails: {result.stdout}")
-        return float(re.search(r"Requests/sec:\s+([\d.]+)", result.stdout)[1])
+        return wrk(url, 1 if self.quick else 3)
+
+
+def wrk(url, seconds):
+    """Requests a second that are answered to many connections."""
+    result = subprocess.run(
+        ["wrk", "-t1", f"-c{Requests.CONNECTIONS}", f"-d{seconds}s", url],
+        check=True, capture_output=True, text=True)
+    if "Non-2xx" in result.stdout:
+        raise RuntimeError(f"bench: {url} fails: {result.stdout}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", result.stdout)[1])
 
 
 def file_store(directory):
