@@ -4,7 +4,7 @@
 //! same time.  Every call is one transaction on a connection of a bounded pool.  A transaction that
 //! the server undid for another's sake is done again, and so is one whose connection broke before
 //! it was to be committed: a server that restarts, or an address that moves to another, is waited
-//! for, but never longer than [`PATIENCE`] between two tries that fail.
+//! for, ten seconds at most.
 //!
 //! Times are kept to the second, as the columns have them; text is compared as the collation of the
 //! tables says (in Glance's: `A` is `a`).
