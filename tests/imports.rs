@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use glancefs::catalog::Catalog;
 use glancefs::catalog::model::{Image, ImageId, Status, Timestamp};
-use glancefs::catalog::tasks::{Task, TaskCatalog, TaskKind, TaskStatus};
+use glancefs::catalog::tasks::{Task, TaskKind, TaskStatus};
 use glancefs::error::{Error, Result};
 use glancefs::identity::{ProjectId, RequestContext};
 use glancefs::images::import::{ImportRequest, Method};
