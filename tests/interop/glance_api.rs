@@ -124,7 +124,7 @@ pub fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
     );
     fs::write(directory.join("glance-api.conf"), text).unwrap();
     // The rules that have no older ones, or need a role all the same.
-    let policy = "metadef_admin: \"\"\ntasks_api_access: \"\"\nget_image_location: \"\"\n";
+    let policy = "metadef_admin: \"\"\ntasks_api_access: \"\"\n";
     fs::write(directory.join("policy.yaml"), policy).unwrap();
     directory
 }

@@ -13,7 +13,7 @@ use crate::program;
 use crate::shared_catalog::{comparable, ours};
 
 /// Two directories as stores, under the names that the images' locations have.
-const STORES: &str = "[DEFAULT]\nenabled_backends = fast:file, slow:file\nshow_image_direct_url = true\n\
+const STORES: &str = "[DEFAULT]\nenabled_backends = fast:file, slow:file\n\
      limit_param_default = 25\n\
      [glance_store]\ndefault_backend = fast\n";
 
