@@ -14,7 +14,7 @@ mod protocol;
 mod report;
 mod server;
 
-pub use client::{fetch, status};
+pub use client::{fetch, status, watch};
 pub use metrics::{GatherMetrics, serve_metrics};
 pub use protocol::{Operations, Progress};
 pub use report::{

@@ -51,7 +51,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use caller::{Identity, Resolve, Unauthenticated};
+pub use caller::{Identity, Resolve, Stranger};
 pub use serve::serve;
 pub use tls::Tls;
 

@@ -71,7 +71,7 @@ pub trait Catalog: TaskCatalog {
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>>;
 
     /// Images whose record (deleted ones included) was stamped at or after `since`, each with its
-    /// stamp.
+    /// stamp.  Members are the matter of [`sharings`](Self::sharings).
     fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>>;
 
     /// How many images are there, and the newest stamp of any record.
@@ -93,6 +93,11 @@ pub trait Catalog: TaskCatalog {
     /// Bytes that the images of `owner` take (of nobody: those without one), but for some: the
     /// size of each, times its locations.  Glance: `user_get_storage_usage`.
     fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64>;
+
+    /// How many images `owner` has (nobody: those without one) that are there in this sense, and what
+    /// their data takes, but for some.
+    fn tally(&self, owner: Option<&ProjectId>, which: Tallied, except: &[ImageId])
+    -> Result<Tally>;
 
     /// URLs at which images other than `except` have data, as far as they may mean a thing called
     /// `name`: those that contain the name, and those in which something is percent-encoded.
@@ -133,6 +138,27 @@ pub enum SyncOutcome {
     Created,
     /// It was there, of a version that can be worked with.
     Current,
+}
+
+/// Which images are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tallied {
+    /// Every one that is not deleted.  Glance: `user_get_image_count`.
+    There,
+    /// Those whose data is on its way, by upload, import or copy.  Glance: `user_get_uploading_count`.
+    Coming,
+    /// Those whose data waits to be imported, is being imported or copied.  Glance:
+    /// `user_get_staging_usage`.
+    Staged,
+}
+
+/// Images that were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub images: u64,
+    /// The sum of their sizes, as far as they have one.
+    pub bytes: u64,
 }
 
 /// The catalog as a whole, to tell whether a copy of it is still complete.

@@ -3,23 +3,28 @@
 //! Turns arguments into a [`Config`] and calls [`daemon`], the catalog or
 //! [`admin`]; prints what went wrong.  Nothing is done here.
 
+mod configuration;
+pub mod mount_helper;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::adopt::{AdoptSettings, Place};
 use crate::catalog::metadefs::Existing;
+use crate::config::logging::LogFormat;
 use crate::config::mount_options::{KNOWN, MountOptions};
-use crate::config::{Config, Listen, Overrides, default_state_dir};
+use crate::config::{Config, Listen, Overrides, default_state_dir, files};
 use crate::daemon::MountSettings;
 use crate::error::Result;
 use crate::identity::ProjectId;
 use crate::images::import::plugins::sandbox;
 use crate::metadefs::load;
 use crate::{admin, adopt, daemon, telemetry};
+use configuration::ConfigCommand;
 
 /// An OpenStack image catalog as a directory, and the Image API beside it.
 ///
@@ -32,8 +37,18 @@ pub struct Cli {
     /// Log what is being done, not only what matters (RUST_LOG, when set, decides instead)
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// How the log looks [default: use_json and log_format of the configuration, else text]
+    #[arg(long, global = true, value_name = "text|json", hide_possible_values = true)]
+    log_format: Option<LogFormat>,
     #[command(subcommand)]
     command: Command,
+}
+
+/// What the command line says about the log.
+#[derive(Clone, Copy, Debug)]
+struct LogWishes {
+    verbose: bool,
+    format: Option<LogFormat>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +64,9 @@ enum Command {
     /// Make or upgrade the catalog's database, or say its version
     #[command(subcommand)]
     Db(DbCommand),
+    /// Check configuration files, or show what they come to
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Make catalog records for image data that has none
     ///
     /// Looks into the stores for RBD images and image files that no record names, reads each to
@@ -61,6 +79,14 @@ enum Command {
     /// See what the running glancefs keeps on its local disk, or change that
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Print what has a shell complete this program's commands and options
+    ///
+    /// For bash, for example: glancefs completions bash >/etc/bash_completion.d/glancefs
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        #[arg(hide_possible_values = true)]
+        shell: clap_complete::Shell,
+    },
     /// Become another program, within limits: for glancefs itself
     #[command(name = sandbox::COMMAND, hide = true)]
     Confined {
@@ -74,6 +100,9 @@ struct Files {
     /// Read options from FILE, in the format of glance-api.conf; of several files, later ones win
     #[arg(long = "config-file", value_name = "FILE")]
     config_files: Vec<PathBuf>,
+    /// After them, read the files *.conf of DIR, in the order of their names
+    #[arg(long = "config-dir", value_name = "DIR")]
+    config_dirs: Vec<PathBuf>,
     /// Keep catalog, images and everything else in DIR [default: /var/lib/glancefs for root, else
     /// glancefs in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "DIR")]
@@ -97,6 +126,12 @@ struct MountArgs {
     /// Options of the mount, separated by commas; see below
     #[arg(short = 'o', value_name = "OPT[,OPT...]", long_help = mount_options_help())]
     options: Vec<String>,
+    /// Leave the terminal once the mount answers: for mount.glancefs
+    #[arg(long, hide = true)]
+    background: bool,
+    /// What the mount table is to name as mounted: for mount.glancefs
+    #[arg(long, hide = true, value_name = "NAME")]
+    source: Option<String>,
     /// The directory to show the images in
     mountpoint: PathBuf,
 }
@@ -172,6 +207,9 @@ struct StatusArgs {
     /// Print the whole report as JSON
     #[arg(long)]
     json: bool,
+    /// Print it again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     daemon: Running,
 }
@@ -223,6 +261,11 @@ enum CacheCommand {
 ///
 /// Exit status: 0 done, 1 failed (said on standard error), 2 the command line makes no sense.
 pub fn run() -> ExitCode {
+    if mount_helper::is_meant(std::env::args_os().next().as_deref()) {
+        let arguments: Vec<_> =
+            std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
+        return mount_helper::run(&arguments);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -231,7 +274,8 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match cli.command.run(cli.verbose) {
+    let log = LogWishes { verbose: cli.verbose, format: cli.log_format };
+    match cli.command.run(log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("glancefs: {error}");
@@ -241,7 +285,7 @@ pub fn run() -> ExitCode {
 }
 
 impl Command {
-    fn run(self, verbose: bool) -> Result<()> {
+    fn run(self, log: LogWishes) -> Result<()> {
         match self {
             Self::Mount(arguments) => {
                 // Before anything is read or made: a mistyped option is the commonest mistake.
@@ -251,24 +295,32 @@ impl Command {
                     (false, Some(address)) => Listen::On(address),
                     (false, None) => Listen::AsConfigured,
                 };
-                let config = arguments.files.load(listen, arguments.project, verbose)?;
-                daemon::mount(MountSettings { config, mountpoint: arguments.mountpoint, options })
+                let config = arguments.files.load(listen, arguments.project, log)?;
+                let MountArgs { mountpoint, background, source, .. } = arguments;
+                daemon::mount(MountSettings { config, mountpoint, options, background, source })
             }
             Self::Serve(arguments) => {
                 let listen = arguments.listen.map_or(Listen::AsConfigured, Listen::On);
-                daemon::serve(arguments.files.load(listen, arguments.project, verbose)?)
+                daemon::serve(arguments.files.load(listen, arguments.project, log)?)
             }
-            Self::Db(command) => command.run(verbose),
+            Self::Db(command) => command.run(log),
+            Self::Config(command) => command.run(log),
             Self::Adopt(arguments) => {
                 let place = arguments.place();
                 let AdoptArgs { files, project, dry_run, .. } = arguments;
-                let config = files.load(Listen::Off, project, verbose)?;
+                let config = files.load(Listen::Off, project, log)?;
                 adopt::run(&AdoptSettings { config, place, dry_run })
             }
-            Self::Status(arguments) => {
-                admin::status(&arguments.daemon.state_dir()?, arguments.json)
+            Self::Status(StatusArgs { json, watch, daemon }) => {
+                let state_dir = daemon.state_dir()?;
+                if watch { admin::watch(&state_dir, json) } else { admin::status(&state_dir, json) }
             }
             Self::Cache(command) => command.run(),
+            Self::Completions { shell } => {
+                let mut program = Cli::command();
+                clap_complete::generate(shell, &mut program, "glancefs", &mut std::io::stdout());
+                Ok(())
+            }
             Self::Confined { arguments } => match sandbox::confine(&arguments)? {},
         }
     }
@@ -307,21 +359,21 @@ impl CacheCommand {
 }
 
 impl DbCommand {
-    fn run(self, verbose: bool) -> Result<()> {
+    fn run(self, log: LogWishes) -> Result<()> {
         match self {
             Self::Sync(files) => {
-                let config = files.load_for_database(verbose)?;
+                let config = files.load_for_database(log)?;
                 config.catalog.sync()?;
                 println!("{} is up to date", config.catalog);
             }
             Self::LoadMetadefs(arguments) => {
                 let existing = arguments.existing();
-                let config = arguments.files.load_for_database(verbose)?;
+                let config = arguments.files.load_for_database(log)?;
                 let catalog = config.catalog.open()?.metadefs;
                 load::run(&*catalog, &arguments.path, existing)?;
             }
             Self::Version(files) => {
-                let config = files.load(Listen::Off, None, verbose)?;
+                let config = files.load(Listen::Off, None, log)?;
                 match config.catalog.version()? {
                     Some(version) => println!("{version}"),
                     None => println!("{} holds no catalog yet", config.catalog),
@@ -345,8 +397,8 @@ impl LoadMetadefsArgs {
 
 impl Files {
     /// The same as [`load`](Self::load), for a command that may make the database.
-    fn load_for_database(self, verbose: bool) -> Result<Config> {
-        let config = self.load(Listen::Off, None, verbose)?;
+    fn load_for_database(self, log: LogWishes) -> Result<Config> {
+        let config = self.load(Listen::Off, None, log)?;
         if config.catalog.path().is_some_and(|path| path.starts_with(&config.state_dir)) {
             config.create_state_dir()?;
         }
@@ -354,13 +406,20 @@ impl Files {
     }
 
     /// Reads the configuration, starts logging as it says, and logs what was odd about it.
-    fn load(self, listen: Listen, project: Option<String>, verbose: bool) -> Result<Config> {
-        let project = project.map(ProjectId::new);
-        let overrides = Overrides { state_dir: self.state_dir, listen, project, verbose };
-        let config = Config::load(&self.config_files, &overrides)?;
-        telemetry::start(config.debug);
+    fn load(self, listen: Listen, project: Option<String>, log: LogWishes) -> Result<Config> {
+        let config = self.read(listen, project, log)?;
+        telemetry::start(&config.logging)?;
         config.log_notes();
         Ok(config)
+    }
+
+    /// Reads the configuration, and nothing more.
+    fn read(self, listen: Listen, project: Option<String>, log: LogWishes) -> Result<Config> {
+        let project = project.map(ProjectId::new);
+        let LogWishes { verbose, format: log_format } = log;
+        let overrides =
+            Overrides { state_dir: self.state_dir, listen, project, verbose, log_format };
+        Config::load(&files::in_order(&self.config_files, &self.config_dirs)?, &overrides)
     }
 }
 
@@ -379,8 +438,6 @@ fn mount_options_help() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -6,16 +6,23 @@
 //! `-o` of the mount is in [`mount_options`].
 
 mod database;
+pub mod files;
 pub mod http;
 mod import;
 pub mod import_rules;
-mod ineffective;
+pub mod ineffective;
 pub mod ini;
+pub mod keystone;
+pub mod logging;
 mod memory;
+mod mount_identity;
 pub mod mount_options;
 pub mod network;
 pub mod options;
+pub mod policy;
 mod reader;
+mod secrets;
+pub mod settings;
 pub mod stores;
 
 use std::fs::DirBuilder;
@@ -27,12 +34,17 @@ use std::time::Duration;
 pub use reader::UnusedOption;
 
 use http::Http;
+use logging::{LogFormat, Logging};
 
 use crate::catalog::database::Database;
 use crate::error::{Error, Result};
+use crate::identity::local::UidMap;
 use crate::identity::{ProjectId, RequestContext};
 use import_rules::ImportRules;
+use keystone::{TokenChecks, UnifiedLimits};
+use policy::PolicyFiles;
 use reader::{Reader, bad_value};
+use settings::{Origin, Setting};
 use stores::{StoreSettings, Stores};
 
 /// Which digest `os_hash_value` holds.
@@ -80,6 +92,8 @@ pub struct Overrides {
     pub project: Option<ProjectId>,
     /// `--verbose`.
     pub verbose: bool,
+    /// `--log-format`.
+    pub log_format: Option<LogFormat>,
 }
 
 /// Everything that can be configured, checked, with defaults filled in.
@@ -99,7 +113,7 @@ pub struct Config {
     /// stores have no names.
     pub enabled_backends: Vec<String>,
     /// Where the API listens, `None` for no API.  `bind_host`, `bind_port`; default
-    /// 127.0.0.1:9292.
+    /// 127.0.0.1:9292, with authentication 0.0.0.0:9292.
     pub listen: Option<SocketAddr>,
     /// Base URL in answers, without a slash at its end.  `public_endpoint`; default: as asked.
     pub public_endpoint: Option<String>,
@@ -135,11 +149,17 @@ pub struct Config {
     pub require_image_format_match: bool,
     /// While this file exists, `/healthcheck` answers 503.  Default: no such file.
     pub disable_by_file: Option<PathBuf>,
-    /// Whether to log what is being done.  `debug` or `--verbose`; default false.
-    pub debug: bool,
-    /// The project that the mount and the API act as, `None` for the operator, who sees all.
+    /// Where the log goes, and how it looks.
+    pub logging: Logging,
+    /// The project that the mount acts as, and the API without authentication, `None` for the
+    /// operator, who sees all.
     /// `[glancefs] mount_project`, `--project`.
     pub project: Option<ProjectId>,
+    /// The same with its roles.  `[glancefs] mount_roles`.
+    pub acts_as: RequestContext,
+    /// Whom each user of this machine acts as in the mount, `None` for all the same.
+    /// `[glancefs] uid_map, unmapped`.
+    pub uid_map: Option<UidMap>,
     /// Bytes of images kept in memory.  `[glancefs] block_cache_size`.
     pub block_cache_size: u64,
     /// Where `/metrics` is served, `None` for nowhere.  `[glancefs] metrics_listen`.
@@ -170,10 +190,23 @@ pub struct Config {
     pub max_uploads: usize,
     /// What web-download may ask for, and what is done to images that are imported.
     pub import_rules: ImportRules,
+    /// The operator's rules of who may do what.
+    pub policy: PolicyFiles,
+    /// Keystone, where the API asks it who sends a request; `None`: no authentication.
+    /// `[paste_deploy] flavor`, `[keystone_authtoken]`.
+    pub token_checks: Option<TokenChecks>,
+    /// Keystone, where it says what projects may have.  `use_keystone_limits`, `[oslo_limit]`.
+    pub unified_limits: Option<UnifiedLimits>,
+    /// What each option is in force with, and why.
+    pub settings: Vec<Setting>,
     /// Options in the files that change nothing.
     pub unused: Vec<UnusedOption>,
     /// Other things that the operator should know, each said once.
     pub notes: Vec<String>,
+    /// What it was read from.
+    pub files: Vec<PathBuf>,
+    /// What the command line said.
+    pub overrides: Overrides,
 }
 
 impl Config {
@@ -182,7 +215,16 @@ impl Config {
     /// # Errors
     /// `Config` for a value, or values together, that cannot work: says where and what to write.
     pub fn load(files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
-        Self::from_reader(Reader::open(files)?, overrides)
+        let config = Self::from_reader(Reader::open(files)?, overrides)?;
+        Ok(Self { files: files.to_vec(), overrides: overrides.clone(), ..config })
+    }
+
+    /// The configuration as the same files and command line have it now.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn read_again(&self) -> Result<Self> {
+        Self::load(&self.files, &self.overrides)
     }
 
     fn from_reader(mut reader: Reader, overrides: &Overrides) -> Result<Self> {
@@ -219,7 +261,9 @@ impl Config {
             container_formats: reader.list(&options::CONTAINER_FORMATS)?,
             require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
             disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
-            debug: reader.boolean(&options::DEBUG)? || overrides.verbose,
+            logging: Logging::read(reader, overrides.verbose, overrides.log_format)?,
+            acts_as: mount_identity::identity(reader, project.as_ref())?,
+            uid_map: mount_identity::uid_map(reader)?,
             project,
             block_cache_size: memory::block_cache_size(reader)?,
             metrics_listen: metrics_listen(reader)?,
@@ -235,22 +279,32 @@ impl Config {
             worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
+            policy: PolicyFiles::read(reader)?,
+            token_checks: match overrides.listen {
+                Listen::Off => None,
+                _ => TokenChecks::read(reader)?,
+            },
+            unified_limits: UnifiedLimits::read(reader)?,
             state_dir,
+            settings: Vec::new(),
             unused: Vec::new(),
             notes: Vec::new(),
+            files: Vec::new(),
+            overrides: Overrides::default(),
         };
-        config.check_exposure(reader)?;
+        config.check_exposure(reader);
+        let key = config.http.tls.as_ref().and_then(|tls| secrets::private_key(&tls.key));
+        reader.notes.extend(key.into_iter().chain(secrets::state_dir(&config.state_dir)));
+        config.settings = std::mem::take(&mut reader.settings);
+        config.override_settings(overrides);
         config.unused = reader.unused();
         config.notes = std::mem::take(&mut reader.notes);
         Ok(config)
     }
 
-    /// Whom the mount and the API act as.
+    /// Whom the mount acts as, and the API without authentication.
     pub fn identity(&self) -> RequestContext {
-        match &self.project {
-            Some(project) => RequestContext::member_of(project.clone()),
-            None => RequestContext::operator(),
-        }
+        self.acts_as.clone()
     }
 
     /// Makes the state directory, for its owner alone, where it is missing.
@@ -259,57 +313,73 @@ impl Config {
             .recursive(true)
             .mode(0o700)
             .create(&self.state_dir)
-            .map_err(Error::io("create the state directory", self.state_dir.display()))
+            .map_err(|error| unusable_state_dir(&self.state_dir, &error))
     }
 
     /// Logs what the operator should know of the files: once, at start.
     pub fn log_notes(&self) {
-        for note in &self.notes {
-            tracing::warn!("{note}");
-        }
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            self.unused.iter().partition(|option| option.known_to_glance);
-        if !known.is_empty() {
-            tracing::warn!("{} options have no effect here: {}", known.len(), names(&known, false));
-        }
-        if !unknown.is_empty() {
-            tracing::warn!("unknown, and so without effect (misspelt?): {}", names(&unknown, true));
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
         }
     }
 
-    /// There is no authentication yet: refuses to serve a network that was promised some, and
-    /// warns of serving one that was not.
-    fn check_exposure(&self, reader: &mut Reader) -> Result<()> {
-        let exposed = self.listen.filter(|address| !address.ip().is_loopback());
-        let acting_as = match &self.project {
-            Some(project) => format!("a member of project {project}"),
-            None => "the operator, who may do everything".to_owned(),
-        };
-        let flavor = reader.text(&options::FLAVOR)?.filter(|found| {
-            found.text.split('+').any(|part| part.trim().eq_ignore_ascii_case("keystone"))
-        });
-        if let Some(flavor) = flavor {
-            if let Some(address) = exposed {
-                let wanted = format!(
-                    "authentication is not available yet, so the API is not opened to the network \
-                     at {address}: listen on loopback (bind_host = 127.0.0.1 or --listen \
-                     127.0.0.1:{}), or set flavor to nothing to serve everybody",
-                    address.port()
-                );
-                return Err(bad_value(&options::FLAVOR, Some(&flavor), &wanted));
+    /// What the operator should know of the files, each a line.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.notes.clone();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            self.unused.iter().partition(|option| option.known_to_glance);
+        if !known.is_empty() {
+            let names = names(&known, false);
+            warnings.push(format!("{} options have no effect here: {names}", known.len()));
+        }
+        if !unknown.is_empty() {
+            let names = names(&unknown, true);
+            warnings.push(format!("unknown, and so without effect (misspelt?): {names}"));
+        }
+        warnings
+    }
+
+    /// Says of the settings that the command line has set what they are.
+    fn override_settings(&mut self, overrides: &Overrides) {
+        let state_dir = overrides.state_dir.is_some().then(|| self.state_dir.display().to_string());
+        let project = overrides.project.as_ref().map(ToString::to_string);
+        let debug = overrides.verbose.then(|| "true".to_owned());
+        for (option, value, argument) in [
+            (&options::STATE_DIR, state_dir, "--state-dir"),
+            (&options::MOUNT_PROJECT, project, "--project"),
+            (&options::DEBUG, debug, "--verbose"),
+        ] {
+            let own = |s: &&mut Setting| s.section == option.section && s.name == option.name;
+            if let (Some(value), Some(setting)) = (value, self.settings.iter_mut().find(own)) {
+                setting.value = Some(value);
+                setting.origin = Origin::CommandLine(argument);
             }
-            reader.notes.push(format!(
-                "[paste_deploy] flavor asks for keystone, but authentication is not available yet: \
-                 every request acts as {acting_as}"
-            ));
-        } else if let Some(address) = exposed {
+        }
+    }
+
+    /// Warns of serving a network without authentication.
+    fn check_exposure(&self, reader: &mut Reader) {
+        let exposed = self.listen.filter(|address| !address.ip().is_loopback());
+        if let Some(address) = exposed.filter(|_| self.token_checks.is_none()) {
+            let acting_as = match &self.project {
+                Some(project) => format!("a member of project {project}"),
+                None => "the operator, who may do everything".to_owned(),
+            };
             reader.notes.push(format!(
                 "the API is open to the network at {address} without authentication: whoever \
                  reaches it acts as {acting_as}"
             ));
         }
-        Ok(())
     }
+}
+
+/// The state directory cannot be made or written to: says what to do.
+pub fn unusable_state_dir(path: &Path, error: &std::io::Error) -> Error {
+    Error::Config(format!(
+        "the state directory {} cannot be used: {error}; make it for this user alone (mode 0700), or \
+         name another with --state-dir or [glancefs] state_dir",
+        path.display()
+    ))
 }
 
 /// Where everything lives when neither file nor command line says; for commands without a
@@ -361,7 +431,9 @@ fn listen(reader: &mut Reader, asked: Listen) -> Result<Option<SocketAddr>> {
         Listen::On(address) => Ok(Some(address)),
         Listen::AsConfigured => {
             let port = u16::try_from(port).unwrap_or_default();
-            let ip = host.map_or(Ok(Ipv4Addr::LOCALHOST.into()), |host| resolve(&host))?;
+            let authenticated = keystone::is_wanted(reader)?;
+            let usual = if authenticated { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+            let ip = host.map_or(Ok(usual.into()), |host| resolve(&host))?;
             Ok(Some(SocketAddr::new(ip, port)))
         }
     }
@@ -373,7 +445,7 @@ fn metrics_listen(reader: &mut Reader) -> Result<Option<SocketAddr>> {
     if address.is_empty() {
         return Ok(None);
     }
-    let wanted = "an address and a port, as 127.0.0.1:9293";
+    let wanted = "write an address and a port, as 127.0.0.1:9293";
     address.parse().map(Some).map_err(|_| bad_value(&options::METRICS_LISTEN, Some(&found), wanted))
 }
 

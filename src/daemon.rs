@@ -4,14 +4,20 @@
 //! mountpoint) is tried before anything is shown; at the end, the faces stop taking work before
 //! what they stand on goes.
 
+mod background;
+mod ending;
 mod imports;
+mod limits;
+mod lock;
 mod metrics;
 mod operations;
+mod privileges;
 mod stores;
+mod supervisor;
 
 pub(crate) use stores::open_one as open_store;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,29 +25,39 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::admin::{self, AdminSocket, MountReport};
 use crate::api;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
+use crate::config::policy::PolicyFiles;
 use crate::error::{Error, Result};
 use crate::fs::filesystem::Filesystem;
 use crate::fs::session::{self, Mount};
+use crate::identity::keystone::{Keystone, QUESTIONS_AT_ONCE};
 use crate::images::changes::{ForeignChanges, POLL};
 use crate::images::format::FormatRules;
 use crate::images::journal::Journal;
+use crate::images::policy::Policy;
+use crate::images::policy::file::Sources;
+use crate::images::policy::protections::Format;
 use crate::images::{Backend, ImageCache, Images, ImportOptions, Options};
 use crate::metadefs::Metadefs;
+use ending::{Ending, Reload};
 use metrics::MetricsServer;
+use privileges::Duty;
+use supervisor::{Supervisor, Vitals};
 
 /// How long uploads in progress may go on after the daemon was told to end.
 const UPLOADS_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Threads that may wait for the core on behalf of the API.
-const BLOCKING_THREADS: usize = 64;
+/// How long a mount that mount(8) asks for waits for the one before to end.
+const BEFORE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Threads that may wait for the core, and for Keystone, on behalf of the API.
+const BLOCKING_THREADS: usize = 64 + QUESTIONS_AT_ONCE;
 
 /// What `glancefs mount` was asked for.
 #[derive(Debug)]
@@ -52,6 +68,10 @@ pub struct MountSettings {
     pub mountpoint: PathBuf,
     /// `-o`.
     pub options: MountOptions,
+    /// Leave the terminal once the mount answers.
+    pub background: bool,
+    /// What the mount table is to name as mounted.
+    pub source: Option<String>,
 }
 
 /// Mounts, and serves the API unless it is off, until told to end.
@@ -59,30 +79,40 @@ pub struct MountSettings {
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
 pub fn mount(settings: MountSettings) -> Result<()> {
-    let MountSettings { config, mountpoint, options } = settings;
+    let MountSettings { config, mountpoint, options, background, source } = settings;
+    privileges::give_up(&config, Duty::Mount);
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
-    let house = House::open(&config)?;
+    let house =
+        House::open_within(&config, if background { BEFORE_DEADLINE } else { Duration::ZERO })?;
     let ending = Ending::listen(&runtime)?;
     let server = Server::bind(&runtime, &config)?;
+    if config.uid_map.is_some() && !options.allow_other {
+        warn!("[glancefs] uid_map has no effect without -o allow_other");
+    }
     let shown = options.to_string();
     let filesystem = Filesystem::new(Arc::clone(&house.images), file_settings(&config, options))?;
-    let mount = session::mount(filesystem, &mountpoint)?;
+    let mount = session::mount(filesystem, &mountpoint, source.as_deref())?;
     let report =
         MountReport { mountpoint: mount.mountpoint().display().to_string(), options: shown };
     let served = server.map(|server| server.start(&runtime, &config, &house));
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
+    if background {
+        background::enter()?;
+    }
     let api = served.as_ref().map_or_else(
         || "no API is served".to_string(),
         |served| format!("the Image API answers at {}", served.url()),
     );
-    println!("glancefs: images are in {}, {api}", mount.mountpoint().display());
-    let tls = served.as_ref().and_then(|served| served.tls.clone());
-    runtime.block_on(ending.wait(Some(&mount), tls));
-    finish(&runtime, served, Some(mount), admin);
-    Ok(())
+    let status = format!("images are in {}, {api}", mount.mountpoint().display());
+    let shown = Faces { mount: Some(mount), served, admin };
+    println!("glancefs: {status}");
+    if background {
+        background::leave_stdout()?;
+    }
+    shown.show(&runtime, config, ending, status)
 }
 
 /// Serves the API alone, until told to end.
@@ -90,6 +120,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
 /// # Errors
 /// Whatever keeps it from starting, with what to do about it.
 pub fn serve(config: Config) -> Result<()> {
+    privileges::give_up(&config, Duty::Serve);
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
@@ -101,10 +132,41 @@ pub fn serve(config: Config) -> Result<()> {
     let served = server.start(&runtime, &config, &house);
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
-    println!("glancefs: the Image API answers at {}", served.url());
-    runtime.block_on(ending.wait(None, served.tls.clone()));
-    finish(&runtime, Some(served), None, admin);
-    Ok(())
+    let status = format!("the Image API answers at {}", served.url());
+    println!("glancefs: {status}");
+    Faces { mount: None, served: Some(served), admin }.show(&runtime, config, ending, status)
+}
+
+/// What answers to the outside.
+struct Faces {
+    mount: Option<Mount>,
+    served: Option<Served>,
+    admin: AdminSocket,
+}
+
+impl Faces {
+    /// Answers until told to end, and then ends in order.
+    fn show(
+        self,
+        runtime: &tokio::runtime::Runtime,
+        config: Config,
+        ending: Ending,
+        status: String,
+    ) -> Result<()> {
+        let supervisor = Supervisor::from_environment();
+        let tls = self.served.as_ref().and_then(|served| served.tls.clone());
+        supervisor.watch(Vitals {
+            mountpoint: self.mount.as_ref().map(|mount| mount.mountpoint().to_owned()),
+            runtime: runtime.handle().clone(),
+            api: self.served.as_ref().map(|served| served.task.abort_handle()),
+        })?;
+        supervisor.ready(&status);
+        let reload = Reload { config, tls, supervisor: supervisor.clone(), status };
+        runtime.block_on(ending.wait(self.mount.as_ref(), reload));
+        supervisor.stopping();
+        finish(runtime, self.served, self.mount, self.admin);
+        Ok(())
+    }
 }
 
 /// Everything below the faces, and the lock that keeps a second daemon out.
@@ -121,14 +183,21 @@ impl House {
     /// # Errors
     /// Whatever keeps it from starting, with what to do about it.
     pub(crate) fn open(config: &Config) -> Result<Self> {
+        Self::open_within(config, Duration::ZERO)
+    }
+
+    /// The same; another daemon that is ending may take so long for it.
+    fn open_within(config: &Config, patience: Duration) -> Result<Self> {
         config.create_state_dir()?;
-        let lock = lock_state(config)?;
+        let lock = lock::lock(config, patience)?;
         let catalog = config.catalog.open()?;
         let stores = stores::open(config)?;
         let journal = Journal::open(config.state_dir.join("journal"))?;
         let images = Images::new(catalog.images, stores, journal, image_options(config)?)?;
         follow_others(Arc::clone(&images))?;
-        Ok(Self { images, metadefs: Arc::new(Metadefs::new(catalog.metadefs)), _lock: lock })
+        let policy = Arc::clone(&images.options().policy);
+        let metadefs = Arc::new(Metadefs::new(catalog.metadefs).with_policy(policy));
+        Ok(Self { images, metadefs, _lock: lock })
     }
 
     /// Lets `glancefs status` and `glancefs cache` ask.
@@ -149,22 +218,6 @@ impl Drop for House {
     fn drop(&mut self) {
         self.images.shut_down();
         crate::store::rbd::leave_in_peace();
-    }
-}
-
-fn lock_state(config: &Config) -> Result<File> {
-    let path = config.state_dir.join("lock");
-    let failed = |error| Error::io("lock", path.display())(error);
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
-            "another glancefs is using the state directory {0}; see what it does with: \
-             glancefs status --state-dir {0}; or give this one its own with --state-dir",
-            config.state_dir.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -197,6 +250,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         do_secure_hash: config.do_secure_hash,
         http_retries: config.http_retries,
         user_storage_quota: config.user_storage_quota,
+        project_limits: limits::of(config)?,
         limit_param_default: config.limit_param_default.into(),
         api_limit_max: config.api_limit_max.into(),
         enabled_backends: config.enabled_backends.iter().map(backend).collect(),
@@ -208,7 +262,18 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         }),
         worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
+        policy: Arc::new(Policy::load(&policy_sources(&config.policy))?),
     })
+}
+
+/// Where the operator's rules are.
+fn policy_sources(files: &PolicyFiles) -> Sources {
+    let format = if files.protections_name_policies { Format::Policies } else { Format::Roles };
+    Sources {
+        file: files.file.clone(),
+        directories: files.directories.clone(),
+        protections: files.protections.clone().map(|file| (file, format)),
+    }
 }
 
 fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportOptions> {
@@ -220,12 +285,15 @@ fn import_options(config: &Config, format_rules: &FormatRules) -> Result<ImportO
         timeout: config.import_timeout,
         web: imports::web_rules(config),
         plugins: imports::plugins(config, format_rules)?,
+        peer_properties: config.import_rules.peer_properties.clone(),
     })
 }
 
 fn file_settings(config: &Config, options: MountOptions) -> crate::fs::Settings {
     crate::fs::Settings {
         context: config.identity(),
+        // Who cannot get in needs no identity.
+        uid_map: config.uid_map.clone().filter(|_| options.allow_other),
         read_only: options.read_only,
         replace: options.replace,
         chmod: options.chmod,
@@ -278,6 +346,7 @@ struct Server {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<api::Tls>>,
+    identity: api::Identity,
 }
 
 /// The API, answering.
@@ -292,6 +361,10 @@ impl Server {
     fn bind(runtime: &tokio::runtime::Runtime, config: &Config) -> Result<Option<Self>> {
         let Some(wanted) = config.listen else { return Ok(None) };
         let tls = config.http.tls.clone().map(api::Tls::load).transpose()?;
+        let identity = match &config.token_checks {
+            Some(checks) => api::Identity::of_keystone(Keystone::new(checks.clone())?),
+            None => api::Identity::Fixed(config.identity()),
+        };
         let bound = runtime.block_on(TcpListener::bind(wanted));
         let listener = bound.map_err(|error| match error.kind() {
             std::io::ErrorKind::AddrInUse => Error::Config(format!(
@@ -300,15 +373,22 @@ impl Server {
                 wanted.port(),
                 wanted.ip()
             )),
+            std::io::ErrorKind::AddrNotAvailable => Error::Config(format!(
+                "{} is no address of this machine; choose one of its own with bind_host or --listen",
+                wanted.ip()
+            )),
+            std::io::ErrorKind::PermissionDenied => Error::Config(format!(
+                "not allowed to listen at {wanted}: ports below 1024 are for root; choose another \
+                 with bind_port or --listen"
+            )),
             _ => Error::io("listen at", wanted)(error),
         })?;
         let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
-        Ok(Some(Self { listener, address, tls }))
+        Ok(Some(Self { listener, address, tls, identity }))
     }
 
     fn start(self, runtime: &tokio::runtime::Runtime, config: &Config, house: &House) -> Served {
         let (stop, mut stopped) = watch::channel(false);
-        let identity = api::Identity::Fixed(config.identity());
         let settings = api::Settings {
             public_endpoint: config.public_endpoint.clone(),
             behind_proxy: config.http.behind_proxy,
@@ -322,7 +402,7 @@ impl Server {
         };
         let images = Arc::clone(&house.images);
         let metadefs = Arc::clone(&house.metadefs);
-        let face = Arc::new(api::Api::new(images, metadefs, identity, settings));
+        let face = Arc::new(api::Api::new(images, metadefs, self.identity, settings));
         let shutdown = async move {
             // A sender that is gone means the end as well.
             let _ = stopped.wait_for(|stop| *stop).await;
@@ -337,60 +417,6 @@ impl Served {
     fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
-    }
-}
-
-/// What tells the daemon to end.
-struct Ending {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Certificates are to be read again; without TLS, the end.
-    hang_up: Signal,
-    /// A file size limit (`ulimit -f`) is an error of the write that meets it, not our end.
-    _size_limit: Signal,
-}
-
-impl Ending {
-    /// From here on, no signal ends the process before it has cleaned up.
-    fn listen(runtime: &tokio::runtime::Runtime) -> Result<Self> {
-        let _context = runtime.enter();
-        let listen = |kind| signal(kind).map_err(Error::io("listen for", "signals"));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-            _size_limit: listen(SignalKind::from_raw(libc::SIGXFSZ))?,
-        })
-    }
-
-    /// Waits for SIGINT or SIGTERM, or for the mount to be unmounted by somebody else.
-    async fn wait(mut self, mount: Option<&Mount>, tls: Option<Arc<api::Tls>>) {
-        let mut look = tokio::time::interval(Duration::from_millis(200));
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.hang_up.recv() => match &tls {
-                    Some(tls) => reload(Arc::clone(tls)).await,
-                    None => return,
-                },
-                _ = look.tick() => {
-                    if mount.is_some_and(Mount::is_gone) {
-                        info!("the mount was unmounted");
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Reads the certificates again, and says what came of it.
-async fn reload(tls: Arc<api::Tls>) {
-    match tokio::task::spawn_blocking(move || tls.reload()).await {
-        Ok(Ok(())) => info!("certificates were read again"),
-        Ok(Err(error)) => warn!(%error, "certificates stay as they were"),
-        Err(error) => warn!(%error, "certificates stay as they were"),
     }
 }
 

@@ -16,6 +16,9 @@ pub enum Error {
     /// There is no such thing, or this identity may not know of it.
     #[error("{0}")]
     NotFound(String),
+    /// The policy hides it from this identity (Glance: with WebOb's usual words for a 404).
+    #[error("The resource could not be found.")]
+    Hidden,
     /// The identity may see it, but not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -62,6 +65,9 @@ pub enum Error {
     /// The store does not answer, or answers with an error.
     #[error("{0}")]
     StoreUnavailable(String),
+    /// Keystone, which would know, does not answer.
+    #[error("{0}")]
+    Unidentified(String),
     /// The catalog's database failed, or holds something that cannot be understood.
     #[error("catalog: {0}")]
     Catalog(String),

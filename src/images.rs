@@ -4,10 +4,10 @@
 //! catalog's records and the stores' bytes together so that each change is all or nothing.
 //!
 //! - [`fields`]: which fields there are, which may be set, and how they are written as text;
-//! - [`policy`]: who may see and do what;
+//! - [`policy`]: who may see and do what; `edits`: each change of a record, held against it;
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
-//! - `quota`, `storage_quota`: how much of it one image may have, and the images of one project;
+//! - [`quota`]: how much of it one image may have, and the images of one project;
 //! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
 //! - `staging`, [`import`]: data that waits, and its way from there into one store or several;
 //! - `tasks`: the records of what goes on in the background;
@@ -22,6 +22,7 @@ pub mod caching;
 pub mod changes;
 mod crash;
 pub mod digest;
+mod edits;
 pub mod fields;
 pub mod format;
 pub mod import;
@@ -31,12 +32,11 @@ mod members;
 mod open;
 pub mod options;
 pub mod policy;
-mod quota;
+pub mod quota;
 mod readers;
 mod recovery;
 mod removal;
 pub mod staging;
-mod storage_quota;
 mod tasks;
 pub mod upload;
 
@@ -63,11 +63,12 @@ use fields::Edit;
 use import::Imports;
 use import::web::Web;
 use journal::{Journal, Work};
-use policy::Action;
+use policy::{Action, Own, Policy};
+use quota::limits::Usage;
+use quota::totals::{Counted, Totals};
 use readers::Readers;
 use recovery::Backlog;
 use staging::Area;
-use storage_quota::StorageQuota;
 use upload::{Progress, Upload, UploadOptions};
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
@@ -86,7 +87,7 @@ pub struct Images {
     changes: Changes,
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
-    storage_quota: Arc<StorageQuota>,
+    totals: Totals,
     backlog: Backlog,
     staging: Option<Area>,
     imports: Imports,
@@ -115,7 +116,7 @@ impl Images {
         let readers = Readers::new(Arc::clone(&catalog), cache, caching);
         let staging = options.import.staging.as_deref().map(Area::open).transpose()?;
         let imports = Imports::new(options.import.at_once, options.import.timeout);
-        let storage_quota = StorageQuota::new(options.user_storage_quota);
+        let totals = Totals::new(options.user_storage_quota, options.project_limits.clone());
         let web = Web::new(options.import.web.clone());
         let changes = Changes::default();
         let face: Arc<dyn Face> = Arc::<Readers>::clone(&readers);
@@ -128,7 +129,7 @@ impl Images {
             changes,
             readers,
             uploads: Mutex::new(Vec::new()),
-            storage_quota,
+            totals,
             backlog: Backlog::default(),
             staging,
             imports,
@@ -207,19 +208,34 @@ impl Images {
     /// Makes a record.  `image` comes from [`fields::new_image`] or is otherwise well formed.
     ///
     /// # Errors
-    /// `Forbidden`; `Conflict` when the id was used before; `OverQuota`.
-    pub fn create(&self, ctx: &RequestContext, image: Image) -> Result<Image> {
+    /// `Forbidden`; `Conflict` when the id was used before; `OverQuota`; `Unidentified`.
+    pub fn create(&self, ctx: &RequestContext, mut image: Image) -> Result<Image> {
         self.check_new(ctx, &image)?;
+        let _counted = self.totals.claim(Counted::Images, &image, &*self.catalog)?;
         self.catalog.insert(&image)?;
         self.changes.announce(&[image.id]);
+        self.policy().hide_properties(ctx, &mut image);
         Ok(image)
     }
 
-    /// The record.
+    /// The record, as it is to be shown.
     ///
     /// # Errors
-    /// `NotFound` when there is none that `ctx` may know of.
+    /// `NotFound` when there is none that `ctx` may know of; `Hidden` when the policy says so.
     pub fn get(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
+        let mut image = self.find(ctx, id)?;
+        self.policy().check_image(ctx, Action::GetImage, &image)?;
+        self.policy().hide_properties(ctx, &mut image);
+        Ok(image)
+    }
+
+    /// The rules that an operator can change.
+    pub fn policy(&self) -> &Policy {
+        &self.options.policy
+    }
+
+    /// The whole record, for anything that is to be done with it: the policy is yet to be asked.
+    fn find(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
         match self.catalog.get(id)? {
             Some(mut image) if policy::sees(ctx, &image, &*self.catalog)? => {
                 self.name_stores(&mut image);
@@ -234,9 +250,31 @@ impl Images {
     /// # Errors
     /// `Invalid` for a marker that is not there.
     pub fn list(&self, ctx: &RequestContext, query: ImageQuery) -> Result<Vec<Image>> {
-        let mut images = self.catalog.list(&ImageQuery { viewer: policy::viewer(ctx), ..query })?;
-        images.iter_mut().for_each(|image| self.name_stores(image));
+        self.policy().check(ctx, Action::GetImages, &Own(ctx))?;
+        let mut images =
+            self.list_shown(ctx, ImageQuery { viewer: policy::viewer(ctx), ..query })?;
+        images.iter_mut().for_each(|image| {
+            self.policy().hide_properties(ctx, image);
+            self.name_stores(image);
+        });
         Ok(images)
+    }
+
+    /// Images that the policy shows: as many as asked for, if there are.
+    fn list_shown(&self, ctx: &RequestContext, mut query: ImageQuery) -> Result<Vec<Image>> {
+        let wanted = query.limit;
+        let mut shown = Vec::new();
+        loop {
+            let page = self.catalog.list(&query)?;
+            let more = query.limit.is_some_and(|limit| page.len() as u64 == limit);
+            query.marker = page.last().map(|image| image.id);
+            shown.extend(page.into_iter().filter(|image| self.policy().shows(ctx, image)));
+            let lacking = wanted.unwrap_or(0).saturating_sub(shown.len() as u64);
+            if !more || lacking == 0 {
+                return Ok(shown);
+            }
+            query.limit = Some(lacking);
+        }
     }
 
     /// What a directory needs of each image that `ctx` may see; with `ids`, of those.
@@ -257,7 +295,21 @@ impl Images {
                     || (row.visibility == Visibility::Shared && shared.contains(&row.id))
             });
         }
-        Ok(rows)
+        let mut shown = Vec::with_capacity(rows.len());
+        for row in rows {
+            if self.policy().shows_row(ctx, &row, &*self.catalog)? {
+                shown.push(row);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// What the project of `ctx` has of what Keystone limits; nothing where Keystone does not.
+    ///
+    /// # Errors
+    /// The catalog's; `Unidentified` when the limits cannot be had.
+    pub fn usage(&self, ctx: &RequestContext) -> Result<Vec<Usage>> {
+        self.totals.usage(&*self.catalog, ctx.project.as_ref())
     }
 
     /// Changes a record: all of the edits or none.
@@ -266,15 +318,22 @@ impl Images {
     /// `NotFound`, `Forbidden`, `Immutable`, `Invalid`, `OverQuota`; `Conflict` when others keep
     /// changing the record at the same time.
     pub fn update(&self, ctx: &RequestContext, id: ImageId, edits: &[Edit]) -> Result<Image> {
-        for edit in edits {
-            check_edit(ctx, edit)?;
+        if edits.is_empty() {
+            return self.get(ctx, id);
         }
-        self.alter(ctx, id, Action::ModifyImage, |image| {
-            edits.iter().try_for_each(|edit| {
-                let done = self.edit_locations(ctx, image, edit)?;
-                if done { Ok(()) } else { fields::apply(image, edit, &self.options) }
-            })
-        })
+        let mut image = self.alter(ctx, id, |image| {
+            let hidden = self.policy().hide_properties(ctx, image);
+            for edit in edits {
+                self.edit(ctx, image, edit)?;
+            }
+            // What one may not see stays, unless one may make it anew.
+            for (name, value) in hidden {
+                image.properties.entry(name).or_insert(value);
+            }
+            Ok(())
+        })?;
+        self.policy().hide_properties(ctx, &mut image);
+        Ok(image)
     }
 
     /// Adds a tag; one that is there already is fine.
@@ -282,7 +341,8 @@ impl Images {
     /// # Errors
     /// As [`update`](Self::update).
     pub fn add_tag(&self, ctx: &RequestContext, id: ImageId, tag: &str) -> Result<()> {
-        self.alter(ctx, id, Action::ModifyImage, |image| {
+        self.alter(ctx, id, |image| {
+            self.policy().check_image(ctx, Action::ModifyImage, image)?;
             image.tags.insert(tag.to_string());
             Ok(())
         })
@@ -294,7 +354,8 @@ impl Images {
     /// # Errors
     /// As [`update`](Self::update); `Missing` when the image has no such tag.
     pub fn remove_tag(&self, ctx: &RequestContext, id: ImageId, tag: &str) -> Result<()> {
-        self.alter(ctx, id, Action::ModifyImage, |image| {
+        self.alter(ctx, id, |image| {
+            self.policy().check_image(ctx, Action::ModifyImage, image)?;
             let missing = || Error::Missing(format!("Image {id} has no tag '{tag}'"));
             image.tags.remove(tag).then_some(()).ok_or_else(missing)
         })
@@ -327,8 +388,8 @@ impl Images {
             Err(Error::NotFound(_)) => Err(missing()),
             found => found,
         };
-        let image = or_missing(self.get(ctx, id))?;
-        policy::check(ctx, Action::DeleteImage, &image)?;
+        let image = or_missing(self.find(ctx, id))?;
+        self.policy().check_image(ctx, Action::DeleteImage, &image)?;
         if image.protected {
             return Err(Error::Immutable(format!(
                 "Image {id} is protected and cannot be deleted."
@@ -357,8 +418,10 @@ impl Images {
         id: ImageId,
         options: &UploadOptions,
     ) -> Result<Upload> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::UploadImage, &image)?;
+        let image = self.find(ctx, id)?;
+        self.policy().check_image(ctx, Action::UploadImage, &image)?;
+        let size = options.size.unwrap_or_default();
+        self.totals.check_room(Counted::Stored, &image, size, &*self.catalog)?;
         let store = self.store_named(options.store.as_deref())?;
         if image.disk_format.is_none() || image.container_format.is_none() {
             return Err(Error::Invalid(
@@ -375,6 +438,7 @@ impl Images {
             return Err(refused(image.status));
         }
         self.check_upload_count()?;
+        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
         let work = Work::Upload { store: store.name().to_owned() };
         self.journal.begin(id, &work)?;
         crash::point(Step::Journaled);
@@ -390,7 +454,7 @@ impl Images {
             }
         }
         crash::point(Step::Record);
-        Upload::start(Arc::clone(self), saving, work, store, options.size)
+        Upload::start(Arc::clone(self), ctx, saving, work, store, options.size, turn)
     }
 
     /// Makes a record and starts writing its data, to the default store unless one is named, as
@@ -412,6 +476,8 @@ impl Images {
         image.name = Some(name.to_string());
         self.check_new(ctx, &image)?;
         self.check_upload_count()?;
+        let counted = self.totals.claim(Counted::Images, &image, &*self.catalog)?;
+        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
         let work = Work::Draft { store: store.name().to_owned() };
         self.journal.begin(image.id, &work)?;
         crash::point(Step::Journaled);
@@ -419,8 +485,9 @@ impl Images {
             self.journal.end(image.id)?;
             return Err(error);
         }
+        drop(counted);
         crash::point(Step::Record);
-        Upload::start(Arc::clone(self), image, work, store, None)
+        Upload::start(Arc::clone(self), ctx, image, work, store, None, turn)
     }
 
     /// Bytes that an image at this location takes in its store, where that is cheap to know.
@@ -488,26 +555,8 @@ impl Images {
     }
 
     fn check_new(&self, ctx: &RequestContext, image: &Image) -> Result<()> {
-        // Who may add at all is asked of an image of one's own; whose it is comes after.
-        let mut own = image.clone();
-        own.owner.clone_from(&ctx.project);
-        policy::check(ctx, Action::AddImage, &own)?;
-        self.check_visibility(ctx, image)?;
-        if !ctx.admin && image.owner != ctx.project {
-            let owner = image.owner.as_ref().map(ToString::to_string).unwrap_or_default();
-            return Err(Error::Refused(format!(
-                "You are not permitted to create images owned by '{owner}'"
-            )));
-        }
+        self.policy().check_new(ctx, image)?;
         quota::check(image, &self.options)
-    }
-
-    fn check_visibility(&self, ctx: &RequestContext, image: &Image) -> Result<()> {
-        match image.visibility {
-            Visibility::Public => policy::check(ctx, Action::PublicizeImage, image),
-            Visibility::Community => policy::check(ctx, Action::CommunitizeImage, image),
-            Visibility::Private | Visibility::Shared => Ok(()),
-        }
     }
 
     fn check_upload_count(&self) -> Result<()> {
@@ -525,19 +574,14 @@ impl Images {
         &self,
         ctx: &RequestContext,
         id: ImageId,
-        action: Action,
         change: impl Fn(&mut Image) -> Result<()>,
     ) -> Result<Image> {
         for _ in 0..ATTEMPTS {
-            let old = self.get(ctx, id)?;
-            policy::check(ctx, action, &old)?;
+            let old = self.find(ctx, id)?;
             let mut new = old.clone();
             change(&mut new)?;
             if new == old {
                 return Ok(old);
-            }
-            if new.visibility != old.visibility {
-                self.check_visibility(ctx, &new)?;
             }
             if !quota::shrinks(&old, &new) {
                 quota::check(&new, &self.options)?;
@@ -558,7 +602,8 @@ impl Images {
 
     fn switch(&self, ctx: &RequestContext, id: ImageId, action: Action, to: Status) -> Result<()> {
         let verb = if to == Status::Active { "reactivate" } else { "deactivate" };
-        self.alter(ctx, id, action, |image| {
+        self.alter(ctx, id, |image| {
+            self.policy().check_image(ctx, action, image)?;
             if !image.status.has_data() {
                 let status = image.status;
                 return Err(Error::Forbidden(format!(
@@ -570,12 +615,4 @@ impl Images {
         })
         .map(drop)
     }
-}
-
-/// What depends on who asks, whatever the image: Glance decides it before ownership.
-fn check_edit(ctx: &RequestContext, edit: &Edit) -> Result<()> {
-    if edit.target() == "owner" && !ctx.admin {
-        return Err(Error::Refused("Owner can't be updated by non admin.".to_string()));
-    }
-    Ok(())
 }

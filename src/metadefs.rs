@@ -28,6 +28,7 @@ use crate::catalog::metadefs::{
 use crate::catalog::model::Timestamp;
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
+use crate::images::policy::{Action, Policy};
 
 /// The owner of what no project makes: what is loaded from files, and what the operator makes.
 /// Glance: the loader's default.
@@ -53,12 +54,18 @@ pub struct Fields {
 /// The metadata definitions of one catalog.
 pub struct Metadefs {
     catalog: Arc<dyn MetadefCatalog>,
+    policy: Arc<Policy>,
 }
 
 impl Metadefs {
-    /// The definitions in `catalog`.
+    /// The definitions in `catalog`, under the default rules.
     pub fn new(catalog: Arc<dyn MetadefCatalog>) -> Self {
-        Self { catalog }
+        Self { catalog, policy: Arc::default() }
+    }
+
+    /// The same under other rules.
+    pub fn with_policy(self, policy: Arc<Policy>) -> Self {
+        Self { policy, ..self }
     }
 
     /// Makes a namespace with all that it has, or nothing.
@@ -71,7 +78,17 @@ impl Metadefs {
         fields: Fields,
         belongings: Belongings,
     ) -> Result<(Namespace, Belongings)> {
-        policy::may_add_namespace(ctx)?;
+        self.check_own(ctx, Action::AddMetadefNamespace)?;
+        for (there, action) in [
+            (!belongings.associations.is_empty(), Action::AddMetadefResourceTypeAssociation),
+            (!belongings.objects.is_empty(), Action::AddMetadefObject),
+            (!belongings.properties.is_empty(), Action::AddMetadefProperty),
+            (!belongings.tags.is_empty(), Action::AddMetadefTag),
+        ] {
+            if there {
+                self.check_own(ctx, action)?;
+            }
+        }
         let now = Timestamp::now();
         let owner = fields.owner.or_else(|| ctx.project.clone());
         let namespace = Namespace {
@@ -97,11 +114,14 @@ impl Metadefs {
         ctx: &RequestContext,
         query: &NamespaceQuery,
     ) -> Result<Vec<(Namespace, Vec<Association>)>> {
-        policy::may_list(ctx)?;
+        self.check_own(ctx, Action::GetMetadefNamespaces)?;
+        self.check_own(ctx, Action::ListMetadefResourceTypes)?;
         if let Some(marker) = &query.page.marker {
             self.find(ctx, marker, unknown, unknown)?;
         }
-        self.catalog.namespaces(query)
+        let mut listed = self.catalog.namespaces(query)?;
+        listed.retain(|(found, _)| self.check(ctx, Action::GetMetadefNamespace, found).is_ok());
+        Ok(listed)
     }
 
     /// A namespace with all that it has.  For a type of resources, the names of properties are as
@@ -115,8 +135,20 @@ impl Metadefs {
         name: &str,
         resource_type: Option<&str>,
     ) -> Result<(Namespace, Belongings)> {
-        let namespace = self.find(ctx, name, unknown, |_| policy::HIDDEN.to_string())?;
-        policy::may_read(ctx, &namespace)?;
+        let namespace = match self.catalog.namespace(name)? {
+            None => return Err(Error::NotFound(unknown(name))),
+            Some(namespace) if !policy::is_visible(ctx, &namespace) => return Err(Error::Hidden),
+            Some(namespace) => namespace,
+        };
+        for action in [
+            Action::GetMetadefNamespace,
+            Action::ListMetadefResourceTypes,
+            Action::GetMetadefObjects,
+            Action::GetMetadefProperties,
+            Action::GetMetadefTags,
+        ] {
+            self.check(ctx, action, &namespace)?;
+        }
         let catalog = &*self.catalog;
         let mut belongings = shown(Belongings {
             associations: catalog.associations(name)?,
@@ -140,7 +172,7 @@ impl Metadefs {
     /// `NotFound`, `Forbidden`; `Conflict` when the new name is taken.
     pub fn change(&self, ctx: &RequestContext, name: &str, fields: Fields) -> Result<Namespace> {
         let old = self.find(ctx, name, missing, missing)?;
-        policy::may_write(ctx, &old, "modify_metadef_namespace")?;
+        self.check(ctx, Action::ModifyMetadefNamespace, &old)?;
         let owner = fields.owner.or_else(|| ctx.project.clone());
         let new = Namespace {
             name: fields.name,
@@ -164,7 +196,7 @@ impl Metadefs {
     /// # Errors
     /// `NotFound`; `Forbidden`, also for one that is protected.
     pub fn remove(&self, ctx: &RequestContext, name: &str) -> Result<()> {
-        self.removable(ctx, name)?;
+        self.removable(ctx, name, None)?;
         if self.catalog.remove_namespace(name)? {
             Ok(())
         } else {
@@ -173,9 +205,10 @@ impl Metadefs {
     }
 
     /// Checks that `ctx` may remove the namespace, or all that it has.
-    fn removable(&self, ctx: &RequestContext, name: &str) -> Result<()> {
+    fn removable(&self, ctx: &RequestContext, name: &str, more: Option<Action>) -> Result<()> {
         let namespace = self.find(ctx, name, missing, missing)?;
-        policy::may_write(ctx, &namespace, "delete_metadef_namespace")?;
+        self.check(ctx, Action::DeleteMetadefNamespace, &namespace)?;
+        more.map_or(Ok(()), |action| self.check(ctx, action, &namespace))?;
         policy::not_protected(&namespace, || format!("namespace {name}"))
     }
 

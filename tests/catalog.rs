@@ -25,6 +25,8 @@ mod sqlite_file;
 mod tasks;
 #[path = "catalog/timings.rs"]
 mod timings;
+#[path = "catalog/totals.rs"]
+mod totals;
 
 use glancefs::catalog::Catalog;
 use glancefs::catalog::database::{Database, Place};

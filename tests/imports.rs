@@ -4,6 +4,8 @@
 
 #[path = "harness/core.rs"]
 mod core;
+#[path = "imports/peer.rs"]
+mod peer;
 #[path = "imports/store.rs"]
 mod store;
 

@@ -6,6 +6,8 @@
 // Also outside of the test functions themselves a panic is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "recorded/client.rs"]
+mod bare_client;
 #[path = "interop/boot.rs"]
 mod boot;
 #[path = "interop/ceph.rs"]
@@ -16,9 +18,11 @@ mod client;
 mod fuzzed;
 #[path = "interop/glance_api.rs"]
 mod glance_api;
-// Not every test binary needs all that the harness offers.
 #[path = "interop/glanceclient.rs"]
 mod glanceclient;
+#[path = "interop/gophercloud.rs"]
+mod gophercloud;
+// Not every test binary needs all that the harness offers.
 #[allow(unused_imports)]
 mod harness;
 #[path = "interop/http.rs"]
@@ -27,6 +31,8 @@ mod http;
 mod imports;
 #[path = "interop/mariadb.rs"]
 mod mariadb;
+#[path = "interop/matrix.rs"]
+mod matrix;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
 #[path = "interop/old_client.rs"]

@@ -8,14 +8,20 @@ mod harness;
 
 #[path = "mount/attributes.rs"]
 mod attributes;
+#[path = "mount/callers.rs"]
+mod callers;
 #[path = "mount/drafts.rs"]
 mod drafts;
+#[path = "mount/leaks.rs"]
+mod leaks;
 #[path = "mount/life.rs"]
 mod life;
 #[path = "mount/names.rs"]
 mod names;
 #[path = "mount/others.rs"]
 mod others;
+#[path = "mount/privileges.rs"]
+mod privileges;
 #[path = "mount/programs.rs"]
 mod programs;
 #[path = "mount/qemu.rs"]

@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from daemons import Daemon, Glance, lacking
+from daemons import Daemon, Glance, Keystone, lacking
 from measuring import MIB, memory, post, run, upload_to
 from results import Case
 
@@ -77,7 +77,7 @@ class Requests(Case):
     RECORDS = 100
 
     def measure(self):
-        """Listing, showing, and downloading little; also by the real Glance."""
+        """Listing, showing, and downloading little; also by the real Glance, and with tokens."""
         if self.left_out("requests", lacking("wrk")):
             return
         small = self.work / "small.bin"
@@ -90,14 +90,37 @@ class Requests(Case):
                 work = self.work / "asked-glance"
                 glance = Glance(environment, work, file_store(work / "images"))
                 urls["glance"] = self.stock(stack.enter_context(glance).api, small)
+            token = None
+            environment = os.environ.get("GLANCEFS_TEST_KEYSTONE")
+            if not self.left_out("Keystone", [] if environment else ["GLANCEFS_TEST_KEYSTONE"]):
+                keystone = stack.enter_context(Keystone(environment, self.work / "keystone"))
+                token = keystone.token()
+                urls["known"] = self.authenticated(stack, keystone, token, small)
             for what in urls["ours"]:
                 rates = self.interleave(**{
-                    name: functools.partial(self.load, of[what]) for name, of in urls.items()})
+                    name: functools.partial(self.load, of[what], token if name == "known" else None)
+                    for name, of in urls.items()})
                 case = f"API, {what}, {self.CONNECTIONS} connections"
                 if "glance" in rates:
                     self.add_rates(case, "Glance", rates["ours"], rates["glance"], None, "/s", 1)
                 else:
                     self.add_absolute(case, rates["ours"], "/s")
+                if "known" in rates:
+                    self.add_rates(f"{case}, with a token", "without", rates["known"],
+                                   rates["ours"], 0.8, "/s", 1)
+
+    def authenticated(self, stack, keystone, token, small):
+        """The same of a daemon that asks Keystone, stocked before it does."""
+        state, mountpoint = self.work / "known", self.work / "known-mount"
+        with Daemon(self.program, state, mountpoint) as daemon:
+            before, urls = daemon.api, self.stock(daemon.api, small)
+        config = self.work / "keystone.conf"
+        config.write_text(keystone.config())
+        daemon = Daemon(self.program, state, mountpoint, "--config-file", config)
+        after = stack.enter_context(daemon).api
+        # Keystone is slow with its first answers.
+        run("curl", "-sSf", "-H", f"X-Auth-Token: {token}", f"{after}/v2/images")
+        return {what: url.replace(before, after) for what, url in urls.items()}
 
     def stock(self, api, small):
         """Makes records, one with data; returns the URLs to ask."""
@@ -107,15 +130,16 @@ class Requests(Case):
         return {"list of 25 images": f"{api}/v2/images", "one record": data.removesuffix("/file"),
                 "download of 64 KiB": data}
 
-    def load(self, url):
+    def load(self, url, token):
         """Requests a second that are answered."""
-        return wrk(url, 1 if self.quick else 3)
+        return wrk(url, 1 if self.quick else 3, token)
 
 
-def wrk(url, seconds):
+def wrk(url, seconds, token=None):
     """Requests a second that are answered to many connections."""
+    header = ["-H", f"X-Auth-Token: {token}"] if token else []
     result = subprocess.run(
-        ["wrk", "-t1", f"-c{Requests.CONNECTIONS}", f"-d{seconds}s", url],
+        ["wrk", "-t1", f"-c{Requests.CONNECTIONS}", f"-d{seconds}s", *header, url],
         check=True, capture_output=True, text=True)
     if "Non-2xx" in result.stdout:
         raise RuntimeError(f"bench: {url} fails: {result.stdout}")

@@ -3,6 +3,7 @@
 Each is a context manager and is gone, with all it made outside its directory, when the `with` ends.
 """
 
+import json
 import os
 import re
 import select
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from measuring import run
@@ -97,6 +99,49 @@ class Cluster:
         return (
             "[DEFAULT]\nenabled_backends = ceph:rbd\n[glance_store]\ndefault_backend = ceph\n"
             f"[ceph]\nrbd_store_user = glance\nrbd_store_ceph_conf = {self.conf}\n")
+
+
+class Keystone:
+    """The real Keystone with users of its own; ended when the `with` ends."""
+
+    USER = "project-a-admin"
+
+    def __init__(self, environment, work):
+        self.python, self.work = Path(environment) / "bin" / "python", work
+        self.script = TOP / "tests" / "python" / "serve_keystone.py"
+
+    def __enter__(self):
+        run(self.python, self.script, self.work, "new", stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [self.python, self.script, self.work, "0"], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        addresses = (line for line in self.process.stdout if line.startswith("http://"))
+        self.url = next(addresses, "").strip()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def config(self):
+        """What glancefs and Glance call it."""
+        return (
+            "[paste_deploy]\nflavor = keystone\n[keystone_authtoken]\n"
+            f"auth_url = {self.url}\nusername = glance\npassword = secret-of-glance\n"
+            "project_name = service\n")
+
+    def token(self):
+        """A token of an administrator."""
+        domain = {"id": "default"}
+        user = {"name": self.USER, "domain": domain, "password": f"secret-of-{self.USER}"}
+        project = {"name": self.USER.removesuffix("-admin"), "domain": domain}
+        auth = {"identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": project}}
+        request = urllib.request.Request(
+            f"{self.url}/v3/auth/tokens", json.dumps({"auth": auth}).encode(),
+            {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            return response.headers["X-Subject-Token"]
 
 
 class Glance:

@@ -1,6 +1,6 @@
 //! The side of those who ask.
 
-use std::io::{self, BufRead, BufReader, Read, Take, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Take, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use super::report::StatusReport;
 use super::{DEADLINE, MAX_COMMAND, MAX_REPLIES};
 use crate::error::{Error, Result};
 
+/// How long [`watch`] waits between two reports.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 /// Asks the daemon of a state directory, and prints what it says on standard output.
 ///
 /// # Errors
@@ -21,6 +24,30 @@ use crate::error::{Error, Result};
 pub fn status(state_dir: &Path, json: bool) -> Result<()> {
     let report = fetch(state_dir)?;
     if json { print_json(&report) } else { print(&report.to_string()) }
+}
+
+/// The same every second, on a cleared screen where it is a terminal, until nobody reads it any more.
+///
+/// # Errors
+/// `NotFound` when no daemon runs there, or none any more.
+pub fn watch(state_dir: &Path, json: bool) -> Result<()> {
+    let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    loop {
+        let report = fetch(state_dir)?;
+        // For programs, one line each; for people, a gap between two.
+        let text = if json {
+            serde_json::to_string(&report)
+                .map_err(|error| Error::Invalid(format!("the report cannot be shown: {error}")))?
+        } else {
+            report.to_string()
+        };
+        let written = writeln!(io::stdout(), "{clear}{text}").and_then(|()| io::stdout().flush());
+        match written {
+            Ok(()) => std::thread::sleep(BETWEEN_LOOKS),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Error::io("write to", "standard output")(error)),
+        }
+    }
 }
 
 /// Asks the daemon of a state directory for its report.

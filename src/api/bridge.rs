@@ -12,11 +12,12 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{self, JoinHandle};
+use tracing::Span;
 
 use super::Settings;
 use super::download::{LARGE_DOWNLOADS, LARGE_PIECE};
 use super::status::Fault;
-use crate::catalog::model::Image;
+use crate::catalog::model::{Image, Timestamp};
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::images::upload::Incoming;
@@ -64,13 +65,28 @@ impl Bridge {
     ) -> Result<T> {
         let permit = turn(&self.calls, self.turn_timeout).await?;
         let images = Arc::clone(&self.images);
+        let span = Span::current();
         let running = task::spawn_blocking(move || {
-            let _permit = permit;
+            let (_permit, _request) = (permit, span.entered());
             // Whoever asks sees what was finished before, by whichever face.
             images.changes().settle();
             work()
         });
         running.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    /// The stores, and of those that do not answer since when; waits for none.
+    pub(super) async fn stores(&self) -> Vec<(String, Option<Timestamp>)> {
+        let images = Arc::clone(&self.images);
+        let look = move || {
+            let stores = images.stores().iter().map(|store| {
+                let silent = store.condition(Duration::ZERO).silent_since;
+                (store.name().to_owned(), silent.map(Timestamp::from))
+            });
+            Ok(stores.collect())
+        };
+        // Too busy to look says nothing about the stores.
+        self.call(look).await.unwrap_or_default()
     }
 
     /// Starts an upload.  Returns when the core has agreed to it, before any byte is needed.
@@ -81,8 +97,9 @@ impl Bridge {
         let permit = turn(&self.uploads, self.turn_timeout).await?;
         let (pieces, inlet) = mpsc::channel(PIECES_IN_FLIGHT);
         let (agree, agreed) = oneshot::channel();
+        let span = Span::current();
         let outcome = task::spawn_blocking(move || {
-            let _permit = permit;
+            let (_permit, _request) = (permit, span.entered());
             let upload = begin()?;
             // Nobody listens any more: the client is gone, and the empty channel says so.
             let _ = agree.send(());

@@ -20,9 +20,10 @@ use crate::error::Result as CoreResult;
 use crate::identity::RequestContext;
 use crate::images::Images;
 use crate::images::caching::{CacheState, ClearTarget};
+use crate::images::policy::Action;
 
 /// The policy of the older resources.
-const MANAGE: &str = "manage_image_cache";
+const MANAGE: Action = Action::ManageImageCache;
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -51,12 +52,8 @@ fn image_of(id: &PathId) -> Result<ImageId, Fault> {
     id.parse(|id| format!("Image {id} not found."))
 }
 
-async fn state_of(
-    api: &Shared,
-    ctx: RequestContext,
-    policy: &'static str,
-) -> Result<CacheState, Fault> {
-    ask(api, move |images| images.cache_state(&ctx, policy)).await
+async fn state_of(api: &Shared, ctx: RequestContext, action: Action) -> Result<CacheState, Fault> {
+    ask(api, move |images| images.cache_state(&ctx, action)).await
 }
 
 async fn show(
@@ -64,7 +61,7 @@ async fn show(
     Caller(ctx): Caller,
     _: NoBody,
 ) -> Result<Response, Fault> {
-    let state = state_of(&api, ctx, "cache_list").await?;
+    let state = state_of(&api, ctx, Action::CacheList).await?;
     let cached: Vec<Value> = state.cached.iter().map(shown).collect();
     Ok(wire::json(&json!({"cached_images": cached, "queued_images": ids(&state.queued)})))
 }
@@ -104,7 +101,7 @@ async fn queue(
     id: PathId,
 ) -> Result<Response, Fault> {
     let id = image_of(&id)?;
-    ask(&api, move |images| images.cache_image(&ctx, id, "cache_image")).await?;
+    ask(&api, move |images| images.cache_image(&ctx, id, Action::CacheImage)).await?;
     let kind = HeaderValue::from_static("text/html; charset=UTF-8");
     Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, kind)]).into_response())
 }
@@ -125,7 +122,7 @@ async fn remove(
     id: PathId,
 ) -> Result<Response, Fault> {
     let id = image_of(&id)?;
-    ask(&api, move |images| images.uncache_image(&ctx, id, "cache_delete")).await?;
+    ask(&api, move |images| images.uncache_image(&ctx, id, Action::CacheDelete)).await?;
     Ok(wire::no_content())
 }
 
@@ -153,12 +150,12 @@ async fn clear(
     };
     let Some(target) = target else {
         // Who may not ask at all hears that first.
-        ask(&api, move |images| images.tidy_cache(&ctx, "cache_delete")).await?;
+        ask(&api, move |images| images.tidy_cache(&ctx, Action::CacheDelete)).await?;
         return Err(Fault::bad_request(
             "If provided 'x-image-cache-clear-target' must be 'cache', 'queue' or empty string.",
         ));
     };
-    ask(&api, move |images| images.clear_cache(&ctx, target, "cache_delete")).await?;
+    ask(&api, move |images| images.clear_cache(&ctx, target, Action::CacheDelete)).await?;
     Ok(wire::no_content())
 }
 
@@ -175,13 +172,13 @@ async fn clear_queued(State(api): State<Shared>, Caller(ctx): Caller) -> Result<
 }
 
 async fn clean(State(api): State<Shared>, Caller(ctx): Caller) -> Result<Response, Fault> {
-    ask(&api, move |images| images.tidy_cache(&ctx, "cache_clean")).await?;
+    ask(&api, move |images| images.tidy_cache(&ctx, Action::CacheClean)).await?;
     let kind = HeaderValue::from_static("text/html; charset=UTF-8");
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind)]).into_response())
 }
 
 async fn prune(State(api): State<Shared>, Caller(ctx): Caller) -> Result<Response, Fault> {
-    ask(&api, move |images| images.tidy_cache(&ctx, "cache_prune")).await?;
+    ask(&api, move |images| images.tidy_cache(&ctx, Action::CachePrune)).await?;
     Ok(wire::json(&json!({"total_files_pruned": 0, "total_bytes_pruned": 0})))
 }
 

@@ -9,17 +9,23 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::status::Fault;
-use crate::identity::RequestContext;
+use crate::identity::keystone::{Denied, Keystone, Presented};
+use crate::identity::{Credentials, RequestContext, Secret};
 
-/// A request without an identity that may use the API.
-#[derive(Clone, Debug, Default)]
-pub struct Unauthenticated {
-    /// The value of `WWW-Authenticate`: where to get a token.
-    pub challenge: Option<HeaderValue>,
+/// Why a request has no identity that may use the API.
+#[derive(Clone, Debug)]
+pub enum Stranger {
+    /// It proves none.
+    Unauthenticated {
+        /// The value of `WWW-Authenticate`: where to get a token.
+        challenge: Option<HeaderValue>,
+    },
+    /// Whoever could tell does not answer.
+    Unavailable,
 }
 
 /// Finds the identity that a request's headers prove.
-pub type Resolve = dyn Fn(&HeaderMap) -> Pin<Box<dyn Future<Output = Result<RequestContext, Unauthenticated>> + Send>>
+pub type Resolve = dyn Fn(&HeaderMap) -> Pin<Box<dyn Future<Output = Result<RequestContext, Stranger>> + Send>>
     + Send
     + Sync;
 
@@ -28,16 +34,59 @@ pub type Resolve = dyn Fn(&HeaderMap) -> Pin<Box<dyn Future<Output = Result<Requ
 pub enum Identity {
     /// Everybody acts as this one (Glance: no `paste_deploy.flavor`).
     Fixed(RequestContext),
-    /// Each request's headers say (Keystone tokens, trusted proxies).
+    /// Each request's headers say (trusted proxies).
     FromHeaders(Arc<Resolve>),
+    /// Each request's token says, if Keystone takes it.
+    Keystone(Arc<Keystone>),
 }
 
 impl Identity {
-    pub(super) async fn of(&self, headers: &HeaderMap) -> Result<RequestContext, Unauthenticated> {
+    /// Everybody has to prove an identity to Keystone.
+    pub fn of_keystone(keystone: Arc<Keystone>) -> Self {
+        Self::Keystone(keystone)
+    }
+
+    /// Whether requests have to prove an identity.
+    pub(super) fn is_proved(&self) -> bool {
+        !matches!(self, Self::Fixed(_))
+    }
+
+    pub(super) async fn of(&self, headers: &HeaderMap) -> Result<RequestContext, Stranger> {
         match self {
             Self::Fixed(context) => Ok(context.clone()),
             Self::FromHeaders(resolve) => resolve(headers).await,
+            Self::Keystone(keystone) => {
+                keystone.identify(&presented(headers)).await.map_err(|denied| match denied {
+                    Denied::Unauthenticated => {
+                        let uri = keystone.www_authenticate_uri();
+                        let challenge = HeaderValue::from_str(&format!("Keystone uri=\"{uri}\""));
+                        Stranger::Unauthenticated { challenge: challenge.ok() }
+                    }
+                    Denied::Unavailable => Stranger::Unavailable,
+                })
+            }
         }
+    }
+
+    /// What it takes to ask other image services on behalf of who sent a request.
+    pub(super) async fn credentials(&self, headers: &HeaderMap) -> Option<Credentials> {
+        match self {
+            Self::Keystone(keystone) => keystone.credentials(&presented(headers)).await,
+            Self::Fixed(_) | Self::FromHeaders(_) => None,
+        }
+    }
+}
+
+/// The tokens in a request's headers.  keystonemiddleware: the same headers; white space around a
+/// token does not matter.
+fn presented(headers: &HeaderMap) -> Presented {
+    let token = |name: &str| {
+        let text = headers.get(name)?.to_str().ok()?.trim();
+        (!text.is_empty()).then(|| Secret::new(text))
+    };
+    Presented {
+        user: token("x-auth-token").or_else(|| token("x-storage-token")),
+        service: token("x-service-token"),
     }
 }
 

@@ -14,8 +14,11 @@ use super::caller::Caller;
 use super::router::{NoBody, PathId, Shared, resource};
 use super::status::Fault;
 use super::{bridge, data, wire};
-use crate::images::import::{ImportRequest, Method};
+use crate::images::import::{ImportRequest, Method, PeerImage};
 use crate::images::options::Options;
+
+/// For whom the endpoint is that a peer is asked at.
+const INTERFACE: &str = "glance_service_interface";
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -69,7 +72,10 @@ async fn import(
     let Value::Object(body) = body else {
         return Err(Fault::bad_request("The request body must be a JSON object."));
     };
-    let request = read(body, &headers, api.images.options())?;
+    let mut request = read(body, &headers, api.images.options())?;
+    if let Method::GlanceDownload(peer) = &mut request.method {
+        peer.credentials = api.identity.credentials(&headers).await;
+    }
     let id = id.image()?;
     let images = Arc::clone(&api.images);
     api.bridge.call(move || images.begin_import(&ctx, id, &request)).await?;
@@ -84,11 +90,17 @@ fn is_enabled(options: &Options, method: &str) -> bool {
 
 /// What a request asks for, in the order in which Glance looks at it.
 fn read(
-    body: Map<String, Value>,
+    mut body: Map<String, Value>,
     headers: &HeaderMap,
     options: &Options,
 ) -> Result<ImportRequest, Fault> {
     let method = method(&body, options)?;
+    if let (Method::GlanceDownload(peer), Some(Value::Object(said))) =
+        (&method, body.get_mut("method"))
+    {
+        // Glance: the task's record says it, too.
+        said.insert(INTERFACE.to_string(), peer.interface.clone().into());
+    }
     let all_must_succeed = flag(&body, "all_stores_must_succeed")?.unwrap_or(true);
     let all_stores = flag(&body, "all_stores")?.unwrap_or(false);
     let stores = body.get("stores").map(names).transpose()?;
@@ -115,11 +127,27 @@ fn method(body: &Map<String, Value>, options: &Options) -> Result<Method, Fault>
         Some(Value::String(uri)) => Some(uri.clone()),
         Some(_) => return Err(Fault::bad_request("'uri' must be a text.")),
     };
-    let known = [Method::Direct, Method::Copy, Method::WebDownload { uri }];
+    let peer = Method::GlanceDownload(peer(method)?);
+    let known = [Method::Direct, Method::Copy, Method::WebDownload { uri }, peer];
     known
         .into_iter()
         .find(|known| name == known.name() && is_enabled(options, known.name()))
         .ok_or_else(unknown)
+}
+
+/// The image of another Glance that a request names.
+fn peer(method: &Map<String, Value>) -> Result<PeerImage, Fault> {
+    let text = |name: &str| match method.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Fault::bad_request(format!("'{name}' must be a text."))),
+    };
+    Ok(PeerImage {
+        region: text("glance_region")?,
+        image: text("glance_image_id")?,
+        interface: text(INTERFACE)?.unwrap_or_else(|| "public".to_string()),
+        credentials: None,
+    })
 }
 
 fn flag(body: &Map<String, Value>, name: &str) -> Result<Option<bool>, Fault> {

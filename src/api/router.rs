@@ -15,6 +15,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use axum::{Router, http};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use tracing::Instrument;
 
 use super::caller::Caller;
 use super::cors::{self, Origin};
@@ -91,26 +92,28 @@ impl Dispatcher {
             Destination::Versions(status) => {
                 return versions::list(status, &request, &self.api);
             }
-            Destination::Health => return versions::health(&self.api).await,
+            Destination::Health => {
+                return versions::health(&self.api, request.uri(), request.headers()).await;
+            }
             Destination::Resource(path) => *request.uri_mut() = with_path(request.uri(), &path),
         }
         let asked = Asked::new(request.method(), request.headers());
         let mut context = match self.api.identity.of(request.headers()).await {
             Ok(context) => context,
             Err(stranger) => {
-                let fault = match stranger.challenge {
-                    Some(challenge) => {
-                        Fault::unauthorized().with(header::WWW_AUTHENTICATE, challenge)
-                    }
-                    None => Fault::unauthorized(),
-                };
-                return fault::page(fault, &asked);
+                bridge::drain(request.into_body());
+                return fault::page(stranger.into(), &asked);
             }
         };
+        if self.api.identity.is_proved() {
+            // Which roles make an administrator is up to the policy.
+            context.admin = self.api.images.policy().is_admin(&context);
+        }
         let id = request_id(request.headers());
         context.request_id = id.to_str().ok().map(str::to_string);
         request.extensions_mut().insert(Caller(context));
-        let mut response = self.route(request).await;
+        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+        let mut response = self.route(request).instrument(span).await;
         if let Some(fault) = response.extensions_mut().remove::<Fault>() {
             response = fault::page(fault, &asked);
         }
@@ -119,6 +122,14 @@ impl Dispatcher {
     }
 
     async fn route(&self, request: Request<Body>) -> Response {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = self.find(request).await;
+        // Without the query, which may hold what is nobody's business.
+        tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
+        response
+    }
+
+    async fn find(&self, request: Request<Body>) -> Response {
         if request.uri().path() == "/v2" {
             return versions::redirect(&request, &self.api.settings);
         }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::caller::Stranger;
 use crate::error::Error;
 
 /// An answer that is an error.
@@ -82,6 +83,12 @@ impl Fault {
         Self::detailed(StatusCode::UNAUTHORIZED, "")
     }
 
+    /// Who could tell whose request it is does not answer.  keystonemiddleware: its words.
+    fn unidentified() -> Self {
+        let detail = "The Keystone service is temporarily unavailable.";
+        Self::detailed(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     pub(super) fn too_large(explanation: impl Into<String>) -> Self {
         Self::explained(StatusCode::PAYLOAD_TOO_LARGE, explanation)
     }
@@ -113,6 +120,18 @@ impl Fault {
     }
 }
 
+impl From<Stranger> for Fault {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unauthenticated { challenge: Some(challenge) } => {
+                Self::unauthorized().with(header::WWW_AUTHENTICATE, challenge)
+            }
+            Stranger::Unauthenticated { challenge: None } => Self::unauthorized(),
+            Stranger::Unavailable => Self::unidentified(),
+        }
+    }
+}
+
 /// The table.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
@@ -120,6 +139,7 @@ impl From<Error> for Fault {
         let text = error.to_string();
         match error {
             Error::NotFound(_) => Self::explained(S::NOT_FOUND, text),
+            Error::Hidden => Self::no_resource(),
             Error::Forbidden(_) | Error::Immutable(_) => Self::explained(S::FORBIDDEN, text),
             Error::Refused(_) => Self::detailed(S::FORBIDDEN, text),
             Error::Missing(_) | Error::NameTaken(_) => Self::detailed(S::CONFLICT, text),
@@ -131,6 +151,7 @@ impl From<Error> for Fault {
             }
             Error::FormatMismatch(_) => Self::unsupported_media_type(text),
             Error::Unsupported(_) => Self::explained(S::BAD_REQUEST, text),
+            Error::Unidentified(_) => Self::detailed(S::SERVICE_UNAVAILABLE, text),
             Error::StoreUnavailable(_) => Self::explained(S::SERVICE_UNAVAILABLE, text),
             // What these say is the operator's business, not the client's.
             Error::Catalog(_) | Error::Config(_) | Error::Io { .. } => {
@@ -165,6 +186,9 @@ pub(super) fn usual_explanation(status: StatusCode) -> Cow<'static, str> {
         }
         StatusCode::CONFLICT => "There was a conflict when trying to complete your request.",
         StatusCode::RANGE_NOT_SATISFIABLE => "The Range requested is not available.",
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "The server is currently unavailable. Please try again at a later time."
+        }
         StatusCode::INTERNAL_SERVER_ERROR => {
             "The server has either erred or is incapable of performing the requested operation."
         }

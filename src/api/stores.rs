@@ -14,7 +14,9 @@ use super::caller::Caller;
 use super::router::{NoBody, Shared, path_parts, resource};
 use super::status::Fault;
 use super::wire;
-use crate::images::{Backend, Images, policy};
+use crate::images::policy::Action;
+use crate::images::quota::limits::Usage;
+use crate::images::{Backend, Images};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -24,9 +26,14 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/stores/{store}/{id}", resource("DELETE", delete(remove)))
 }
 
-/// Limits of Keystone's, of which there are none: Glance without `use_keystone_limits`.
-async fn usage(_: Caller) -> Response {
-    wire::json(&json!({"usage": {}}))
+/// What a project has of what Keystone limits.  Glance: without `use_keystone_limits`, nothing.
+async fn usage(State(api): State<Shared>, Caller(ctx): Caller) -> Result<Response, Fault> {
+    let images = Arc::clone(&api.images);
+    let usage = api.bridge.call(move || images.usage(&ctx)).await?;
+    let shown =
+        |of: Usage| (of.resource.to_string(), json!({"usage": of.usage, "limit": of.limit}));
+    let usage: Map<String, Value> = usage.into_iter().map(shown).collect();
+    Ok(wire::json(&json!({ "usage": usage })))
 }
 
 async fn list(State(api): State<Shared>, _: Caller, _: NoBody) -> Result<Response, Fault> {
@@ -40,7 +47,7 @@ async fn detail(
     _: NoBody,
 ) -> Result<Response, Fault> {
     let backends = backends(&api.images)?;
-    policy::check_service(&ctx, "stores_info_detail")?;
+    api.images.policy().check_service(&ctx, Action::StoresInfoDetail)?;
     let stores = backends.iter().map(|backend| {
         let mut shown = shown(&api.images, backend);
         let store = api.images.stores().iter().find(|store| store.name() == backend.name);

@@ -21,7 +21,7 @@ use crate::catalog::tasks::{Task, TaskColumn, TaskKind, TaskQuery, TaskStatus};
 use crate::error::Error;
 use crate::identity::{ProjectId, RequestContext};
 use crate::images::options::Options;
-use crate::images::policy;
+use crate::images::policy::Action;
 
 /// What a list can be ordered by and, but for times, filtered by.
 const COLUMNS: &[(&str, TaskColumn)] = &[
@@ -48,7 +48,7 @@ pub(super) fn routes() -> Router<Shared> {
 }
 
 async fn list(State(api): State<Shared>, Caller(ctx): Caller, uri: Uri) -> Result<Response, Fault> {
-    policy::check_service(&ctx, "tasks_api_access")?;
+    api.images.policy().check_service(&ctx, Action::TasksApiAccess)?;
     let listing = Listing::parse(uri.query().unwrap_or_default(), &ctx, api.images.options())?;
     let query = listing.query.clone();
     let images = Arc::clone(&api.images);
@@ -67,7 +67,7 @@ async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    policy::check_service(&ctx, "tasks_api_access")?;
+    api.images.policy().check_service(&ctx, Action::TasksApiAccess)?;
     let body = wire::read_json(&headers, body, &api.settings).await?;
     for name in ["type", "input"] {
         if body.get(name).is_none() {
@@ -94,7 +94,7 @@ async fn show(
     id: PathId,
     _: NoBody,
 ) -> Result<Response, Fault> {
-    policy::check_service(&ctx, "tasks_api_access")?;
+    api.images.policy().check_service(&ctx, Action::TasksApiAccess)?;
     let missing = |_| Fault::not_found(format!("Could not find task {}", id.text));
     let task = id.text.parse().map_err(missing)?;
     let images = Arc::clone(&api.images);
@@ -102,8 +102,12 @@ async fn show(
     Ok(wire::json(&whole(&task)))
 }
 
-async fn delete(Caller(ctx): Caller, _: PathId) -> Result<Response, Fault> {
-    policy::check_service(&ctx, "tasks_api_access")?;
+async fn delete(
+    State(api): State<Shared>,
+    Caller(ctx): Caller,
+    _: PathId,
+) -> Result<Response, Fault> {
+    api.images.policy().check_service(&ctx, Action::TasksApiAccess)?;
     Err(Fault::never_allowed("GET", NEVER_DELETED))
 }
 

@@ -87,5 +87,8 @@ fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>
 }
 
 fn unusable(option: &str, path: &Path, why: &dyn fmt::Display) -> Error {
-    Error::Config(format!("{option} {} cannot be used: {why}", path.display()))
+    Error::Config(format!(
+        "{option} {} cannot be used: {why}; name a file of PEM that this user may read",
+        path.display()
+    ))
 }

@@ -158,7 +158,8 @@ async fn store(
     meta: &Meta,
     body: &mut Body,
 ) -> Result<Image, Fault> {
-    let image = data::store(api, ctx.clone(), id, options, body).await?;
+    let mut image = data::store(api, ctx.clone(), id, options, body).await?;
+    api.images.policy().hide_properties(ctx, &mut image);
     match (&meta.checksum, &image.checksum) {
         (Some(told), Some(found)) if !told.eq_ignore_ascii_case(found) => {
             remove(api, ctx, id).await;

@@ -21,7 +21,7 @@ pub(super) const GRANULE: u64 = 16 << 10;
 /// The most that is asked of a store at once: so large a read costs it least for each byte.
 pub(super) const LARGEST: u64 = 4 << 20;
 
-/// The most that is on its way at once.  Stores hold as much again while it comes, and none gets
+/// The most that is on its way at once.  Stores hold as much again, or twice, while it comes, and none gets
 /// faster by more.
 const MOST_IN_FLIGHT: u64 = 32 << 20;
 
@@ -301,9 +301,9 @@ impl Blocks {
         self.in_flight += range.end - range.start;
     }
 
-    /// At most half of the room is for what is on its way, but one block always is.
+    /// At most a quarter of the room is for what is on its way, but one block always is.
     fn has_room(&self, bytes: u64) -> bool {
-        self.in_flight == 0 || self.in_flight + bytes <= MOST_IN_FLIGHT.min(self.capacity / 2)
+        self.in_flight == 0 || self.in_flight + bytes <= MOST_IN_FLIGHT.min(self.capacity / 4)
     }
 
     fn make_room(&mut self) {

@@ -174,6 +174,13 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
+impl From<std::time::SystemTime> for Timestamp {
+    fn from(time: std::time::SystemTime) -> Self {
+        let passed = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(passed.as_micros().try_into().unwrap_or(i64::MAX))
+    }
+}
+
 impl Timestamp {
     /// Now.
     pub fn now() -> Self {

@@ -45,7 +45,7 @@ use parking_lot::Mutex;
 use super::location_key::LocationKey;
 use super::model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
 use super::query::ImageQuery;
-use super::{Catalog, Summary, SyncOutcome};
+use super::{Catalog, Summary, SyncOutcome, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 use changes::Sharings;
@@ -294,6 +294,15 @@ impl Catalog for MysqlCatalog {
         let known = sharings.known();
         *self.sharings.lock() = sharings;
         Ok(known)
+    }
+
+    fn tally(
+        &self,
+        owner: Option<&ProjectId>,
+        which: Tallied,
+        except: &[ImageId],
+    ) -> Result<Tally> {
+        self.read(|session| read::tally(session, owner, which, except))
     }
 
     fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64> {

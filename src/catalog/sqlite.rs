@@ -35,7 +35,7 @@ use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 use super::location_key::LocationKey;
 use super::model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
 use super::query::ImageQuery;
-use super::{Catalog, Summary, SyncOutcome};
+use super::{Catalog, Summary, SyncOutcome, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 use connection::{PATIENCE, Pool};
@@ -187,6 +187,15 @@ impl Catalog for SqliteCatalog {
 
     fn summary(&self) -> Result<Summary> {
         self.read(|transaction| read::summary(transaction))
+    }
+
+    fn tally(
+        &self,
+        owner: Option<&ProjectId>,
+        which: Tallied,
+        except: &[ImageId],
+    ) -> Result<Tally> {
+        self.read(|transaction| read::tally(transaction, owner, which, except))
     }
 
     fn storage_usage(&self, owner: Option<&ProjectId>, except: &[ImageId]) -> Result<u64> {

@@ -9,7 +9,7 @@ use super::{absolute, options};
 use crate::error::Result;
 
 /// The methods that exist here.
-const METHODS: &[&str] = &["glance-direct", "web-download", "copy-image"];
+const METHODS: &[&str] = &["glance-direct", "web-download", "copy-image", "glance-download"];
 
 /// A hundred years: no longer is any time that is meant.
 const LONGEST: i64 = 100 * 365 * 24 * 3600;

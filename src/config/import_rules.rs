@@ -62,6 +62,8 @@ pub struct ImportRules {
     pub ignore_user_roles: Vec<String>,
     /// Properties that images get.  `inject`; default none.
     pub inject: BTreeMap<String, String>,
+    /// How the names of properties begin that come with a peer's image.  `extra_properties`.
+    pub peer_properties: Vec<String>,
 }
 
 impl ImportRules {
@@ -84,6 +86,9 @@ impl ImportRules {
             output_format: output_format(reader)?,
             ignore_user_roles: reader.list(&options::IGNORE_USER_ROLES)?,
             inject: inject(reader)?,
+            peer_properties: bracketed(reader, &options::PEER_PROPERTIES, |text| {
+                Ok(text.to_owned())
+            })?,
         })
     }
 }
@@ -187,6 +192,7 @@ mod tests {
         assert_eq!(config.ports.allowed, [80, 443]);
         assert_eq!(config.hosts, AllowedOrNot { allowed: vec![], disallowed: vec![] });
         assert!(config.networks.is_empty() && config.plugins.is_empty());
+        assert_eq!(config.peer_properties[..2], ["hw_", "trait:"]);
         assert_eq!(config.output_format, "raw");
         assert_eq!(config.ignore_user_roles, ["admin"]);
     }

@@ -1,29 +1,25 @@
 //! What Glance reads from its configuration and glancefs does not act upon.
 //!
 //! Only tells "has no effect here" from "nobody knows this option, perhaps it is misspelt"; both
-//! are named once at start.  The names are those of Glance 33.0.0 and its libraries, and of the
+//! are named once at start. The names are those of Glance 33.0.0 and its libraries, and of the
 //! releases since 2013.
 
 /// Sections that Glance reads and that have no effect here, whatever is in them.
-const INEFFECTIVE_SECTIONS: &[&str] = &[
+pub const INEFFECTIVE_SECTIONS: &[&str] = &[
     "audit_middleware_notifications",
     "barbican",
     "barbican_service_user",
     "cache",
     "file",
-    "glance_download_properties",
     "key_manager",
-    "keystone_authtoken",
     "matchmaker_redis",
     "os_glance_tasks_store",
     "oslo_concurrency",
-    "oslo_limit",
     "oslo_messaging_amqp",
     "oslo_messaging_kafka",
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
     "oslo_middleware_tracing",
-    "oslo_policy",
     "oslo_reports",
     "profiler",
     "profiler_jaeger",
@@ -37,8 +33,9 @@ const INEFFECTIVE_SECTIONS: &[&str] = &[
     "wsgi",
 ];
 
-/// Options that Glance reads, or read once, in the sections that do have an effect.
-const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
+/// Options that Glance reads, or read once, in the sections that do have an effect: the section, and
+/// names between white space.
+pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
     (
         "DEFAULT",
         "admin_password admin_role admin_tenant_name admin_user \
@@ -55,22 +52,20 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          image_cache_driver image_cache_sqlite_db \
          image_cache_stall_time instance_format instance_uuid_format \
          location_strategy lock_path log-config log_color log_config log_config_append \
-         log_date_format log_dir log_file log_format log_options log_rotate_interval \
-         log_rotate_interval_type log_rotation_type logdir logfile \
+         log_date_format log_format log_options log_rotate_interval \
+         log_rotate_interval_type log_rotation_type \
          logging_context_format_string logging_debug_format_suffix \
          logging_default_format_string logging_exception_prefix \
          logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
          max_request_id_length notification_driver \
          notification_topics notifier_strategy os_region_name owner_is_tenant \
-         policy_default_rule policy_dirs policy_file property_protection_file \
-         property_protection_rule_format publish_errors pydev_worker_debug_host \
+         policy_default_rule publish_errors pydev_worker_debug_host \
          pydev_worker_debug_port qpid_hostname qpid_notification_exchange \
          qpid_notification_topic qpid_password qpid_port qpid_username \
          rabbit_durable_queues rabbit_ha_queues rabbit_host rabbit_hosts rabbit_max_retries \
          rabbit_notification_exchange rabbit_notification_topic rabbit_password rabbit_port \
          rabbit_retry_backoff rabbit_retry_max_backoff rabbit_use_ssl rabbit_userid \
          rabbit_virtual_host rate_limit_burst rate_limit_except_level rate_limit_interval \
-         \
          registry_client_ca_file registry_client_cert_file registry_client_insecure \
          registry_client_key_file registry_client_protocol registry_client_timeout \
          registry_host registry_port restore rpc_backend rpc_conn_pool_size \
@@ -84,9 +79,9 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          swift_enable_snet swift_store_auth_address swift_store_auth_version \
          swift_store_config_file swift_store_container swift_store_create_container_on_put \
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
-         swift_store_multi_tenant swift_store_region swift_store_user syslog_log_facility \
-         tcp_keepidle transport_url use_journal use_json use_keystone_limits use_stderr \
-         use_syslog use_syslog_rfc_format use_user_token verbose \
+         swift_store_multi_tenant swift_store_region swift_store_user \
+         tcp_keepidle transport_url use_journal use_stderr \
+         use_syslog_rfc_format use_user_token verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
          vmware_server_host vmware_server_password vmware_server_username wakeup_time \
          workers wsgi_default_pool_size wsgi_keep_alive \
@@ -143,11 +138,38 @@ const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
     ),
     ("image_import_opts", "max_parallel_stores"),
     (
+        "keystone_authtoken",
+        "admin_token auth_admin_prefix auth_section auth_version cache check_revocations_for_cached \
+         default_domain_id default_domain_name delay_auth_decision domain_id domain_name \
+         enforce_token_bind hash_algorithms include_service_catalog memcache_password \
+         memcache_pool_conn_get_timeout memcache_pool_dead_retry memcache_pool_maxsize \
+         memcache_pool_socket_timeout memcache_pool_unused_timeout memcache_sasl_enabled \
+         memcache_secret_key memcache_security_strategy memcache_servers \
+         memcache_tls_allowed_ciphers memcache_tls_cafile memcache_tls_certfile \
+         memcache_tls_enabled memcache_tls_keyfile memcache_use_advanced_pool memcache_username \
+         memcached_servers revocation_cache_time service_token_roles_required service_type \
+         signing_dir trust_id user_id",
+    ),
+    (
         "os_glance_staging_store",
         "filesystem_store_chunk_size filesystem_store_datadirs filesystem_store_file_perm \
          filesystem_store_metadata_file filesystem_store_thread_pool_size \
          filesystem_store_threadpool_threshold filesystem_store_timeout \
          filesystem_thin_provisioning store_description weight",
+    ),
+    (
+        "oslo_limit",
+        "auth_section collect_timing connect_retries connect_retry_delay default_domain_id \
+         default_domain_name domain_id domain_name endpoint_interface endpoint_override \
+         endpoint_region_name endpoint_service_name endpoint_service_type max_version min_version \
+         retriable_status_codes service_name service_type split_loggers status_code_retries \
+         status_code_retry_delay timeout trust_id user_id valid_interfaces version",
+    ),
+    (
+        "oslo_policy",
+        "policy_default_rule remote_content_type remote_ssl_ca_crt_file \
+         remote_ssl_client_crt_file remote_ssl_client_key_file remote_ssl_verify_server_crt \
+         remote_timeout",
     ),
     ("oslo_middleware", "max_request_body_size secure_proxy_ssl_header"),
     ("paste_deploy", "config_file"),
@@ -171,7 +193,7 @@ mod tests {
         assert!(known_to_glance("DEFAULT", "workers"));
         assert!(known_to_glance("DEFAULT", "registry_host"));
         assert!(known_to_glance("glance_store", "swift_store_user"));
-        assert!(known_to_glance("keystone_authtoken", "whatever"));
+        assert!(known_to_glance("keystone_authtoken", "memcached_servers"));
         assert!(!known_to_glance("DEFAULT", "bind_hots"));
     }
 }

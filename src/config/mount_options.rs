@@ -30,7 +30,7 @@ pub const KNOWN: &[KnownOption] = &[
     known("chmod", "chmod o+r / o-r makes an image public / private, u-w / u+w protects it or not"),
     known(
         "allow_other",
-        "other users of this machine may use the mount, as far as file modes let them",
+        "other users of this machine may use the mount, as uid_map says, else as file modes let them",
     ),
     known("uid=", "numeric user that files belong to (default: who mounts)"),
     known("gid=", "numeric group that files belong to (default: who mounts)"),
@@ -224,20 +224,43 @@ impl fmt::Display for MountOptions {
     }
 }
 
-/// Splits at commas; a backslash takes the comma or backslash after it as it is.
-fn split(argument: &str) -> Vec<String> {
-    let mut options = vec![String::new()];
+/// Splits at commas, as mount(8) has them: none in double quotes separates, nor one after a backslash,
+/// which takes a comma, a quote or a backslash after it as it is.
+pub fn split(argument: &str) -> Vec<String> {
+    let (mut options, mut option, mut quoted) = (Vec::new(), String::new(), false);
     let mut characters = argument.chars().peekable();
     while let Some(character) = characters.next() {
-        let next = characters.next_if(|next| character == '\\' && matches!(next, ',' | '\\'));
-        match (character, next, options.last_mut()) {
-            (',', ..) | (_, _, None) => options.push(String::new()),
-            (_, Some(escaped), Some(option)) => option.push(escaped),
-            (_, None, Some(option)) => option.push(character),
+        match character {
+            '\\' => {
+                let escaped = characters.next_if(|next| matches!(next, ',' | '"' | '\\'));
+                option.push(escaped.unwrap_or(character));
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => options.push(std::mem::take(&mut option)),
+            _ => option.push(character),
         }
     }
+    options.push(option);
     options
 }
+
+/// The opposite of [`split`].
+pub fn join<S: AsRef<str>>(options: &[S]) -> String {
+    let escape = |option: &S| {
+        ['\\', ',', '"'].iter().fold(option.as_ref().to_owned(), |text, special| {
+            text.replace(*special, &format!("\\{special}"))
+        })
+    };
+    options.iter().map(escape).collect::<Vec<_>>().join(",")
+}
+
+/// Whether an option is one of those that have an effect, or that are accepted without one.
+pub fn is_known(option: &str) -> bool {
+    !matches!(MountOptions::default().apply(option), Err(Error::Config(what)) if what.contains(UNKNOWN))
+}
+
+/// What a message says of an option that does not exist.
+const UNKNOWN: &str = "is unknown";
 
 fn id(name: &str, value: &str) -> Result<u32> {
     // The highest number means "nobody in particular" to the kernel.
@@ -254,7 +277,7 @@ fn umask(value: &str) -> Result<u32> {
 
 fn unknown(option: &str) -> Error {
     let names: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
-    Error::Config(format!("-o {option} is unknown; there are: {}", names.join(" ")))
+    Error::Config(format!("-o {option} {UNKNOWN}; there are: {}", names.join(" ")))
 }
 
 #[cfg(test)]
@@ -263,6 +286,13 @@ mod tests {
 
     fn parse(argument: &str) -> MountOptions {
         MountOptions::parse(&[argument]).unwrap()
+    }
+
+    #[test]
+    fn commas_are_quoted_or_escaped_as_in_mount() {
+        assert_eq!(split(r#"a="x,y",b\,c,d\\,e\f,g\"h"#), ["a=x,y", "b,c", r"d\", r"e\f", "g\"h"]);
+        let odd = ["a,b", r"c\", "d\"e", ""];
+        assert_eq!(split(&join(&odd)), odd);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use super::ineffective::known_to_glance;
 use super::ini::{self, Assignment, Place};
 use super::options::{ConfigOption, OPTIONS};
+use super::secrets;
+use super::settings::{Origin, Setting};
 use crate::error::{Error, Result};
 
 /// How deep `$name` may refer to values with further `$name`s: beyond it there is a circle.
@@ -32,33 +34,59 @@ pub struct UnusedOption {
 pub(super) struct Reader {
     /// One list for each file, in order; later files win.
     files: Vec<Vec<Assignment>>,
+    /// The files' own names, in the same order.
+    paths: Vec<PathBuf>,
     asked: HashSet<(String, String)>,
     /// Things to tell the operator once.
     pub(super) notes: Vec<String>,
+    /// What was asked for, and what the answer was.
+    pub(super) settings: Vec<Setting>,
 }
 
 /// A value with where it came from (`None`: the default).
 pub(super) struct Found {
     pub(super) text: String,
     pub(super) place: Option<Place>,
+    /// `[section] name`, as it is written there.
+    spelled: String,
+}
+
+impl Found {
+    /// A value that was found otherwise: from other options, or as a part of one.
+    pub(super) fn derived(option: &ConfigOption, text: String, place: Option<Place>) -> Self {
+        Self { text, place, spelled: option.to_string() }
+    }
 }
 
 impl Reader {
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self> {
-        let files = paths.iter().map(|path| ini::read(path)).collect::<Result<_>>()?;
-        Ok(Self::of(files))
+        let files = paths.iter().map(|path| ini::read(path)).collect::<Result<Vec<_>>>()?;
+        let notes = secrets::readable_by_all(&files);
+        Ok(Self { notes, paths: paths.to_vec(), ..Self::of(files) })
     }
 
     pub(super) fn of(files: Vec<Vec<Assignment>>) -> Self {
-        Self { files, asked: HashSet::new(), notes: Vec::new() }
+        Self {
+            files,
+            paths: Vec::new(),
+            asked: HashSet::new(),
+            notes: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// The files that were read, in order.
+    pub(super) fn paths(&self) -> std::slice::Iter<'_, PathBuf> {
+        self.paths.iter()
     }
 
     /// The option's text: from the last file that has it under any of its names, else its default,
     /// else `None`.
     pub(super) fn text(&mut self, option: &ConfigOption) -> Result<Option<Found>> {
         let names: Vec<_> = option.names().collect();
-        let found = self.first_of(&names)?;
-        Ok(found.or_else(|| default_of(option)))
+        let found = self.first_of(&names)?.or_else(|| default_of(option));
+        self.remember(option.section, option, found.as_ref());
+        Ok(found)
     }
 
     /// The text of an option in a section that only this configuration has (a store's own).
@@ -68,7 +96,25 @@ impl Reader {
         option: &ConfigOption,
     ) -> Result<Option<Found>> {
         let found = self.first_of(&[(&section.to_lowercase(), option.name)])?;
-        Ok(found.or_else(|| default_of(option)))
+        let found = found.or_else(|| default_of(option));
+        self.remember(section, option, found.as_ref());
+        Ok(found)
+    }
+
+    fn remember(&mut self, section: &str, option: &ConfigOption, found: Option<&Found>) {
+        let own = format!("[{}] {}", section_key(section), option.name);
+        let origin = found.and_then(|found| {
+            let spelled = (found.spelled != own).then(|| found.spelled.clone());
+            found.place.clone().map(|place| Origin::File { place, spelled })
+        });
+        self.settings
+            .retain(|other| (other.section.as_str(), other.name) != (section, option.name));
+        self.settings.push(Setting {
+            section: section.to_owned(),
+            name: option.name,
+            value: found.map(|found| found.text.clone()),
+            origin: origin.unwrap_or(Origin::Default),
+        });
     }
 
     fn first_of(&mut self, names: &[(&str, &str)]) -> Result<Option<Found>> {
@@ -79,7 +125,8 @@ impl Reader {
         let raw = self.without_comment(&assignment);
         let text = self.expand(&raw, &assignment, MAX_REFERENCES)?;
         // As in oslo.config, a value that is empty is one: it takes the default away.
-        Ok(Some(Found { text, place: Some(assignment.place) }))
+        let spelled = format!("[{}] {}", assignment.section, assignment.name);
+        Ok(Some(Found { text, place: Some(assignment.place), spelled }))
     }
 
     /// The value, cut where white space and `#` follow it.  oslo.config would take the comment as
@@ -147,9 +194,7 @@ impl Reader {
         }
         let mut names = Vec::new();
         if let Some((section, option)) = name.split_once('.') {
-            let section =
-                if section == "DEFAULT" { section.to_owned() } else { section.to_lowercase() };
-            names.push((section, option.to_owned()));
+            names.push((section_key(section), option.to_owned()));
         } else {
             names.push((owner.section.clone(), name.to_owned()));
         }
@@ -254,9 +299,14 @@ impl Reader {
     }
 }
 
+/// A section's name as files are compared by.
+fn section_key(section: &str) -> String {
+    if section == "DEFAULT" { section.to_owned() } else { section.to_lowercase() }
+}
+
 fn default_of(option: &ConfigOption) -> Option<Found> {
     let fixed = option.has_fixed_default() && !option.default.is_empty();
-    fixed.then(|| Found { text: option.default.to_owned(), place: None })
+    fixed.then(|| Found { text: option.default.to_owned(), place: None, spelled: String::new() })
 }
 
 /// The winning assignment: the last file that has any of the names; in it the first of the names

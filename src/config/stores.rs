@@ -121,7 +121,10 @@ fn usable_backends(reader: &mut Reader, backends: &[String]) -> Result<Vec<(Stri
         let name = name.trim();
         match Kind::named(kind.trim()) {
             Some(_) if usable.iter().any(|(other, _)| other == name) => {
-                let twice = format!("{} names {name} twice", options::ENABLED_BACKENDS);
+                let twice = format!(
+                    "{} names {name} twice: give each store a name of its own",
+                    options::ENABLED_BACKENDS
+                );
                 return Err(Error::Config(twice));
             }
             Some(kind) => usable.push((name.to_owned(), kind)),

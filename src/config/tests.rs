@@ -98,14 +98,15 @@ fn listening_on_the_network_is_warned_of() {
 }
 
 #[test]
-fn keystone_is_warned_of_on_loopback_and_refused_on_the_network() {
-    let loopback = "[paste_deploy]\nflavor = keystone+caching\n";
-    assert!(load(loopback).unwrap().notes[0].contains("authentication is not available"));
-    let exposed = "[DEFAULT]\nbind_host = 0.0.0.0\n[paste_deploy]\nflavor = keystone\n";
-    let message = failure(exposed);
-    assert!(message.starts_with("glance-api.conf:4: [paste_deploy] flavor"), "{message}");
+fn with_keystone_the_network_is_served_without_a_warning() {
+    let keystone = "[paste_deploy]\nflavor = keystone+caching\n[keystone_authtoken]\n\
+                    auth_url = http://k:5000\nusername = g\npassword = s\nproject_name = p\n";
+    let config = load(keystone).unwrap();
+    assert_eq!(config.listen.unwrap().to_string(), "0.0.0.0:9292");
+    assert!(config.token_checks.is_some() && config.notes.is_empty(), "{:?}", config.notes);
+    // Without an API, nobody is asked for a token.
     let off = Overrides { listen: Listen::Off, ..Overrides::default() };
-    assert_eq!(load_with(exposed, off).unwrap().listen, None);
+    assert_eq!(load_with("[paste_deploy]\nflavor = keystone\n", off).unwrap().token_checks, None);
 }
 
 /// The server of a configuration that names one.
@@ -162,13 +163,14 @@ fn the_command_line_wins() {
         listen: Listen::On("127.0.0.1:1".parse().unwrap()),
         project: Some(ProjectId::new("p")),
         verbose: true,
+        log_format: None,
     };
     let text = "[DEFAULT]\nbind_port = 2\n[glancefs]\nstate_dir = /theirs\nmount_project = q\n";
     let config = load_with(text, overrides).unwrap();
     assert_eq!(file_store(&config).datadir, Path::new("/mine/images"));
     assert_eq!(config.listen.unwrap().port(), 1);
     assert_eq!(config.project, Some(ProjectId::new("p")));
-    assert!(config.debug && !config.identity().admin);
+    assert!(config.logging.debug && !config.identity().admin);
     assert!(config.unused.is_empty());
 }
 
@@ -359,11 +361,11 @@ fn data_waits_where_glance_has_it_wait() {
 fn only_methods_of_import_that_exist_are_offered() {
     let config = load("").unwrap();
     assert_eq!(config.enabled_import_methods, ["glance-direct", "copy-image"]);
-    let text = "[DEFAULT]\nenabled_import_methods = [copy-image,glance-download]\n\
+    let text = "[DEFAULT]\nenabled_import_methods = [copy-image,vmware-copy]\n\
                 [task]\ntask_time_to_live = 2\n[glancefs]\nimport_timeout = 60\n";
     let config = load(text).unwrap();
     assert_eq!(config.enabled_import_methods, ["copy-image"]);
-    assert!(config.notes.iter().any(|note| note.contains("glance-download")), "{:?}", config.notes);
+    assert!(config.notes.iter().any(|note| note.contains("vmware-copy")), "{:?}", config.notes);
     assert_eq!(config.task_time_to_live, Duration::from_secs(7200));
     assert_eq!((config.import_timeout, config.max_imports), (Duration::from_secs(60), 4));
     assert!(

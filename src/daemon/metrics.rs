@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -12,7 +13,11 @@ use crate::admin;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::images::Images;
+use crate::store::Condition;
 use crate::telemetry::metrics::{self, Metrics};
+
+/// How long a store may take to say how it is before what was last known is told.
+const STORE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The address for `/metrics`, taken but not answering yet.
 pub(super) struct MetricsServer {
@@ -34,7 +39,10 @@ impl MetricsServer {
     pub(super) fn bind(runtime: &Runtime, config: &Config) -> Result<Option<Self>> {
         let Some(wanted) = config.metrics_listen else { return Ok(None) };
         let listener = runtime.block_on(TcpListener::bind(wanted)).map_err(|error| {
-            Error::Config(format!("[glancefs] metrics_listen: cannot listen at {wanted}: {error}"))
+            Error::Config(format!(
+                "[glancefs] metrics_listen: cannot listen at {wanted}: {error}; choose another address \
+                 or port"
+            ))
         })?;
         let address = listener.local_addr().map_err(Error::io("listen at", wanted))?;
         Ok(Some(Self { metrics: metrics::install()?, listener, address }))
@@ -68,4 +76,19 @@ fn set_levels(images: &Images) {
     metrics::CACHE_IN_FLIGHT.set(cache.in_flight);
     metrics::CACHE_HITS.set(cache.hit_bytes);
     metrics::CACHE_MISSES.set(cache.missed_bytes);
+    if let Some(caching) = images.caching() {
+        let disk = caching.figures();
+        metrics::DISK_CACHE_USED.set(disk.used);
+        metrics::DISK_CACHE_LIMIT.set(disk.capacity);
+        metrics::DISK_CACHE_IMAGES.set(disk.files as u64);
+    }
+    let (running, waiting) = images.imports();
+    metrics::IMPORTS_RUNNING.set(running);
+    metrics::IMPORTS_WAITING.set(waiting);
+    metrics::UNFINISHED.set(images.unfinished() as u64);
+    for store in images.stores() {
+        let Condition { capacity, silent_since } = store.condition(STORE_PATIENCE);
+        let room = capacity.map(|room| (room.total, room.available));
+        metrics::store_is(store.name(), silent_since.is_none(), room);
+    }
 }

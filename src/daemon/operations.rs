@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::admin::{
     CacheList, CacheReport, CachedReport, DiskCacheReport, FillReport, MountReport, Operations,
@@ -213,10 +213,7 @@ fn store_reports(stores: &[Arc<dyn Store>]) -> Vec<StoreReport> {
 
 fn store_report(store: &dyn Store, patience: Duration) -> StoreReport {
     let Condition { capacity, silent_since } = store.condition(patience);
-    let wire = |since: SystemTime| {
-        let passed = since.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(passed.as_micros().try_into().unwrap_or(i64::MAX)).to_wire()
-    };
+    let wire = |since: SystemTime| Timestamp::from(since).to_wire();
     StoreReport {
         name: store.name().to_string(),
         kind: store.kind().to_string(),

@@ -23,6 +23,7 @@ use super::errno::Errno;
 use super::inodes::Ino;
 use super::process::{self, Process};
 use super::view::Folder;
+use super::viewers::Viewer;
 use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
 use crate::images::OpenImage;
@@ -55,6 +56,8 @@ pub struct Draft {
     pub ino: Ino,
     /// The process that made it, and sees it.
     pub maker: Process,
+    /// As whom that process made it.
+    pub viewer: Arc<Viewer>,
     /// Made for reading and writing: held back at close, since its maker may come back.
     reopens: bool,
     made: Instant,
@@ -140,6 +143,7 @@ impl Drafts {
             id: upload.id(),
             ino: new.ino,
             maker: new.maker,
+            viewer: new.viewer,
             reopens: new.reopens,
             made: Instant::now(),
             state: Mutex::new(State {
@@ -167,9 +171,16 @@ impl Drafts {
     }
 
     /// The draft of this name that `process` made.
-    pub fn find(&self, folder: &Folder, name: &str, process: Process) -> Option<Arc<Draft>> {
+    pub fn find(
+        &self,
+        folder: &Folder,
+        name: &str,
+        process: Process,
+        viewer: &Arc<Viewer>,
+    ) -> Option<Arc<Draft>> {
         let all = self.all.lock();
-        all.iter().rev().find(|draft| draft.maker == process && draft.is_at(folder, name)).cloned()
+        let mine = |draft: &&Arc<Draft>| draft.maker == process && draft.belongs_to(viewer);
+        all.iter().rev().filter(mine).find(|draft| draft.is_at(folder, name)).cloned()
     }
 
     /// The draft with this inode number.
@@ -178,9 +189,9 @@ impl Drafts {
     }
 
     /// Drafts that `process` made in a directory.
-    pub fn of(&self, folder: &Folder, process: Process) -> Vec<Arc<Draft>> {
+    pub fn of(&self, folder: &Folder, process: Process, viewer: &Arc<Viewer>) -> Vec<Arc<Draft>> {
         let all = self.all.lock();
-        let mine = all.iter().filter(|draft| draft.maker == process);
+        let mine = all.iter().filter(|draft| draft.maker == process && draft.belongs_to(viewer));
         mine.filter(|draft| draft.state.lock().folder == *folder).cloned().collect()
     }
 
@@ -407,6 +418,8 @@ pub struct NewDraft {
     pub ino: Ino,
     /// Who made it.
     pub maker: Process,
+    /// As whom.
+    pub viewer: Arc<Viewer>,
     /// Whether it was opened for reading and writing.
     pub reopens: bool,
     /// The directory.
@@ -434,6 +447,11 @@ impl Draft {
     /// Changes name, time or the like.
     pub fn alter(&self, alter: impl FnOnce(&mut State)) {
         alter(&mut self.state.lock());
+    }
+
+    /// Whether it is this viewer's to look at and to alter: who made it, or an administrator.
+    pub fn belongs_to(&self, viewer: &Arc<Viewer>) -> bool {
+        Arc::ptr_eq(&self.viewer, viewer) || viewer.context.admin
     }
 
     /// Bytes so far.

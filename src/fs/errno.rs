@@ -22,7 +22,7 @@ errnos! {
 impl From<&Error> for Errno {
     fn from(error: &Error) -> Self {
         match error {
-            Error::NotFound(_) => Self::ENOENT,
+            Error::NotFound(_) | Error::Hidden => Self::ENOENT,
             Error::Forbidden(_) => Self::EACCES,
             Error::Immutable(_) | Error::Refused(_) => Self::EPERM,
             Error::Missing(_) => Self::ENODATA,
@@ -33,7 +33,10 @@ impl From<&Error> for Errno {
             Error::OverQuota(_) => Self::EDQUOT,
             Error::StoreFull(_) => Self::ENOSPC,
             Error::Unsupported(_) => Self::EOPNOTSUPP,
-            Error::Gone(_) | Error::StoreUnavailable(_) | Error::Catalog(_) => Self::EIO,
+            Error::Gone(_)
+            | Error::StoreUnavailable(_)
+            | Error::Unidentified(_)
+            | Error::Catalog(_) => Self::EIO,
             Error::Io { source, .. } => Self::from(source),
         }
     }

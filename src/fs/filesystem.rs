@@ -3,8 +3,12 @@
 //! Calls that only look answer at once, from the view in memory.  Calls that write answer through
 //! a callback, from a draft's thread or a worker, so that whoever calls never waits.  Errors are
 //! errnos already, by the one table; what a user could not guess from the errno is logged and
-//! kept as [`Filesystem::last_error`].
+//! kept for who asked.
+//!
+//! What goes by a name or a number is asked by a [`Caller`], and answered as that one may have it;
+//! what goes by a handle is the right of whoever has the handle.
 
+mod access;
 mod altering;
 mod reading;
 mod replacing;
@@ -16,12 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use tracing::{debug, warn};
+use parking_lot::RwLock;
+use tracing::warn;
 
 pub use altering::{Change, FileTime};
 pub use reading::{Directory, Opened};
-use replacing::Replaced;
 
 use super::Settings;
 use super::attributes::{self, Attributes, Kind};
@@ -31,7 +34,8 @@ use super::inodes::{self, Ino, Inodes, Node};
 use super::names;
 use super::process::Process;
 use super::session::{KernelCache, Stale};
-use super::view::{Folder, View};
+use super::view::Folder;
+use super::viewers::{Caller, Viewer, Viewers};
 use super::workers::Workers;
 use crate::catalog::model::{ImageId, Row};
 use crate::error::{Error, Result};
@@ -68,7 +72,7 @@ pub struct Entry {
 pub struct Filesystem {
     images: Arc<Images>,
     settings: Settings,
-    view: View,
+    viewers: Viewers,
     inodes: Inodes,
     drafts: Arc<Drafts>,
     handles: RwLock<HashMap<HandleId, Handle>>,
@@ -79,14 +83,12 @@ pub struct Filesystem {
     readers: Workers,
     reads: FaceReads,
     kernel: OnceLock<KernelCache>,
-    replaced: Replaced,
-    last_error: Arc<Mutex<String>>,
     this: Weak<Self>,
 }
 
 #[derive(Clone)]
 enum Handle {
-    Image(Arc<OpenImage>),
+    Image { image: Arc<OpenImage>, viewer: Arc<Viewer> },
     Draft { draft: Arc<Draft>, writes: bool, opener: Process },
     Directory(Arc<Directory>),
 }
@@ -106,8 +108,10 @@ impl Filesystem {
                     filesystem.draft_ended(&outcome);
                 }
             });
+            let (own, map) = (settings.context.clone(), settings.uid_map.clone());
+            let mounter = rustix::process::geteuid().as_raw();
             Self {
-                view: View::new(Arc::clone(&images), settings.context.clone()),
+                viewers: Viewers::new(&images, own, map, mounter),
                 inodes: Inodes::default(),
                 drafts,
                 handles: RwLock::default(),
@@ -116,8 +120,6 @@ impl Filesystem {
                 readers,
                 reads: FaceReads::of("mount"),
                 kernel: OnceLock::new(),
-                replaced: Replaced::default(),
-                last_error: Arc::default(),
                 this: this.clone(),
                 images: Arc::clone(&images),
                 settings,
@@ -139,6 +141,21 @@ impl Filesystem {
     pub fn tick(&self) {
         self.drafts.publish_held(true);
         self.drafts.drop_orphans();
+        self.viewers.tidy();
+    }
+
+    /// Who makes a request, by the numbers that it names.
+    ///
+    /// # Errors
+    /// `EACCES` for who has no business here.
+    pub fn caller(&self, uid: u32, gid: u32, tid: u32) -> Answer<Caller> {
+        let viewer = self.viewers.of(uid, gid, tid).ok_or(Errno::EACCES)?;
+        Ok(Caller { viewer: Arc::clone(viewer), uid, gid, tid })
+    }
+
+    /// Whether callers differ in what they see: then nobody but us may answer them.
+    pub fn tells_callers_apart(&self) -> bool {
+        self.viewers.differ()
     }
 
     /// No more writing: what is held back is published, what is still open is dropped.
@@ -155,26 +172,27 @@ impl Filesystem {
     ///
     /// # Errors
     /// `ENOENT`.
-    pub fn lookup(&self, parent: Ino, name: &OsStr, tid: u32) -> Answer<Entry> {
+    pub fn lookup(&self, caller: &Caller, parent: Ino, name: &OsStr) -> Answer<Entry> {
+        let viewer = &caller.viewer;
         let name = name.to_str().ok_or(Errno::ENOENT)?;
         let node = match self.inodes.node(parent).ok_or(Errno::ESTALE)? {
             Node::Root if name == names::RESERVED[0] => Node::ById,
             Node::Root if name == names::RESERVED[1] => Node::ByProject,
-            Node::ByProject => self.find_project(name)?,
+            Node::ByProject => find_project(viewer, name)?,
             parent => {
                 let folder = folder_of(&parent)?;
-                if let Some(draft) = self.find_draft(&folder, name, tid) {
+                if let Some(draft) = self.find_draft(caller, &folder, name) {
                     self.inodes.remember(Node::Image(draft.id));
-                    return Ok(self.draft_entry(&draft));
+                    return Ok(self.draft_entry(caller, &draft));
                 }
-                let row = self.view.find(&folder, name).map_err(|error| self.refuse(error))?;
+                let row = viewer.view.find(&folder, name).map_err(|error| viewer.refuse(&error))?;
                 let row = row.ok_or(Errno::ENOENT)?;
                 let ino = self.inodes.remember(Node::Image(row.id));
-                return Ok(self.image_entry(ino, &row));
+                return Ok(self.image_entry(caller, ino, &row));
             }
         };
         let ino = self.inodes.remember(node);
-        self.directory_entry(ino)
+        self.directory_entry(caller, ino)
     }
 
     /// The kernel has forgotten an inode.
@@ -182,27 +200,23 @@ impl Filesystem {
         self.inodes.forget(ino, count);
     }
 
-    /// What `stat` shows.
+    /// What `stat` shows.  By a path, a lookup comes before; without one, the caller has been handed a
+    /// descriptor, and is told of what is open whether it could have opened that or not.
     ///
     /// # Errors
     /// `ESTALE` for an image that went: another one may have its name now.
-    pub fn attributes(&self, ino: Ino) -> Answer<Entry> {
+    pub fn attributes(&self, caller: &Caller, ino: Ino) -> Answer<Entry> {
         let Node::Image(id) = self.inodes.node(ino).ok_or(Errno::ESTALE)? else {
-            return self.directory_entry(ino);
+            return self.directory_entry(caller, ino);
         };
         if let Some(draft) = self.open_draft(ino) {
-            return Ok(self.draft_entry(&draft));
+            return Ok(self.draft_entry(caller, &draft));
         }
-        match self.row(id) {
-            Ok(row) => Ok(self.image_entry(ino, &row)),
-            Err(Errno::ENOENT) => self.open_entry(ino, id).ok_or(Errno::ESTALE),
+        match row(&caller.viewer, id) {
+            Ok(row) => Ok(self.image_entry(caller, ino, &row)),
+            Err(Errno::ENOENT) => self.open_entry(caller, ino, id).ok_or(Errno::ESTALE),
             Err(errno) => Err(errno),
         }
-    }
-
-    /// Why the last call that failed did, in words: `user.glance.error` of the directories.
-    pub fn last_error(&self) -> String {
-        self.last_error.lock().clone()
     }
 
     /// The settings of the mount.
@@ -210,42 +224,45 @@ impl Filesystem {
         &self.settings
     }
 
-    fn find_project(&self, name: &str) -> Answer<Node> {
-        let project = ProjectId::new(names::decode(name));
-        let known = self.view.has_project(&project).map_err(|error| self.refuse(error))?;
-        if known { Ok(Node::Project(project.as_str().into())) } else { Err(Errno::ENOENT) }
-    }
-
-    fn find_draft(&self, folder: &Folder, name: &str, tid: u32) -> Option<Arc<Draft>> {
+    fn find_draft(&self, caller: &Caller, folder: &Folder, name: &str) -> Option<Arc<Draft>> {
         if self.drafts.is_empty() {
             return None;
         }
         self.drafts.publish_held(false);
-        self.drafts.find(folder, name, Process::of_thread(tid))
+        self.drafts.find(folder, name, Process::of_thread(caller.tid), &caller.viewer)
     }
 
     fn open_draft(&self, ino: Ino) -> Option<Arc<Draft>> {
         self.drafts.by_ino(ino).filter(|draft| draft.is_open())
     }
 
-    fn row(&self, id: ImageId) -> Answer<Row> {
-        self.view.row(id).map_err(|error| self.refuse(error))?.ok_or(Errno::ENOENT)
+    /// The same, if it is the caller's to look at and to alter.
+    fn own_draft(&self, caller: &Caller, ino: Ino) -> Option<Arc<Draft>> {
+        self.open_draft(ino).filter(|draft| draft.belongs_to(&caller.viewer))
     }
 
-    fn image_entry(&self, ino: Ino, row: &Row) -> Entry {
+    fn image_entry(&self, caller: &Caller, ino: Ino, row: &Row) -> Entry {
         let allocated = row.location.as_deref().and_then(|url| self.images.allocated(url));
-        let attributes = attributes::of_image(&self.settings, ino, row, allocated);
+        let mut attributes = attributes::of_image(&self.settings, ino, row, allocated);
         // Its name will stand for another image as soon as somebody asks after the draft's maker has
         // ended: so the kernel must ask.
-        let ttl = if self.drafts.will_replace(row.id) { Duration::ZERO } else { TTL };
+        let ttl = if self.drafts.will_replace(row.id) { Duration::ZERO } else { self.ttl() };
+        if self.viewers.differ() {
+            access::show(self.images.policy(), &mut attributes, caller, row);
+        }
         Entry { attributes, ttl }
     }
 
+    /// How long the kernel may answer for us: not at all where it depends on who asks.
+    fn ttl(&self) -> Duration {
+        if self.viewers.differ() { Duration::ZERO } else { TTL }
+    }
+
     /// A draft is its maker's alone, so the kernel must ask again for everybody.
-    fn draft_entry(&self, draft: &Draft) -> Entry {
+    fn draft_entry(&self, caller: &Caller, draft: &Draft) -> Entry {
         let state = draft.state();
         let size = draft.len();
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             ino: draft.ino,
             kind: Kind::File,
             size,
@@ -256,13 +273,20 @@ impl Filesystem {
             uid: self.settings.uid,
             gid: self.settings.gid,
         };
+        if self.viewers.differ() {
+            (attributes.uid, attributes.gid) = (caller.uid, caller.gid);
+        }
         Entry { attributes, ttl: Duration::ZERO }
     }
 
-    fn directory_entry(&self, ino: Ino) -> Answer<Entry> {
-        let (_, changed) = self.view.summary().map_err(|error| self.refuse(error))?;
-        let attributes = attributes::of_directory(&self.settings, ino, changed);
-        Ok(Entry { attributes, ttl: TTL })
+    fn directory_entry(&self, caller: &Caller, ino: Ino) -> Answer<Entry> {
+        let viewer = &caller.viewer;
+        let (_, changed) = viewer.view.summary().map_err(|error| viewer.refuse(&error))?;
+        let mut attributes = attributes::of_directory(&self.settings, ino, changed);
+        if self.viewers.differ() && viewer.may_write().is_ok() {
+            (attributes.uid, attributes.gid) = (caller.uid, caller.gid);
+        }
+        Ok(Entry { attributes, ttl: self.ttl() })
     }
 
     fn ino_of(&self, folder: &Folder) -> Ino {
@@ -283,10 +307,10 @@ impl Filesystem {
         self.handles.read().get(&id).cloned().ok_or(Errno::EBADF)
     }
 
-    /// As [`refuse`](Self::refuse), for opening what was just looked up: another image may have taken
+    /// The errno for an error of opening what was just looked up: another image may have taken
     /// the place of one that is gone, so the kernel has to look again, which `ESTALE` makes it do.
-    fn refuse_open(&self, id: ImageId, error: Error) -> Errno {
-        match self.refuse(error) {
+    fn refuse_open(&self, viewer: &Viewer, id: ImageId, error: Error) -> Errno {
+        match viewer.refuse(&error) {
             Errno::ENOENT => {
                 // Its deletion may not have been announced yet, and the kernel looks only once more.
                 self.changed(&[id]);
@@ -295,27 +319,16 @@ impl Filesystem {
             errno => errno,
         }
     }
-
-    /// The errno for an error; the words go where a user can find them.
-    fn refuse(&self, error: Error) -> Errno {
-        refuse(&self.last_error, &error)
-    }
 }
 
-fn refuse(last_error: &Mutex<String>, error: &Error) -> Errno {
-    let errno = Errno::from(error);
-    match error {
-        Error::NotFound(_) => {}
-        Error::StoreUnavailable(_) | Error::Catalog(_) | Error::Io { .. } => {
-            warn!(%error, errno = errno.0, "refused");
-            *last_error.lock() = error.to_string();
-        }
-        _ => {
-            debug!(%error, errno = errno.0, "refused");
-            *last_error.lock() = error.to_string();
-        }
-    }
-    errno
+fn find_project(viewer: &Viewer, name: &str) -> Answer<Node> {
+    let project = ProjectId::new(names::decode(name));
+    let known = viewer.view.has_project(&project).map_err(|error| viewer.refuse(&error))?;
+    if known { Ok(Node::Project(project.as_str().into())) } else { Err(Errno::ENOENT) }
+}
+
+fn row(viewer: &Viewer, id: ImageId) -> Answer<Row> {
+    viewer.view.row(id).map_err(|error| viewer.refuse(&error))?.ok_or(Errno::ENOENT)
 }
 
 /// The directory that a node is, as far as it holds images.
@@ -331,16 +344,16 @@ fn folder_of(node: &Node) -> Answer<Folder> {
 
 impl Face for Filesystem {
     fn changed(&self, ids: &[ImageId]) {
-        let altered = match self.view.refresh(ids) {
-            Ok(altered) => altered,
-            Err(error) => {
-                warn!(%error, "what changed in the catalog cannot be read");
-                return;
+        let mut stale = Vec::new();
+        for viewer in self.viewers.all() {
+            match viewer.view.refresh(ids) {
+                Ok(altered) => stale.extend(altered),
+                Err(error) => warn!(%error, "what changed in the catalog cannot be read"),
             }
-        };
-        let Some(kernel) = self.kernel.get() else { return };
-        let names =
-            altered.into_iter().map(|(folder, name)| Stale::Name(self.ino_of(&folder), name));
+        }
+        // Where callers differ, the kernel remembers nothing that it could have to forget.
+        let Some(kernel) = self.kernel.get().filter(|_| !self.viewers.differ()) else { return };
+        let names = stale.into_iter().map(|(folder, name)| Stale::Name(self.ino_of(&folder), name));
         let inodes = ids.iter().filter_map(|id| self.inodes.known(*id)).map(Stale::Attributes);
         kernel.forget(names.chain(inodes).collect());
     }

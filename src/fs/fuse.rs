@@ -10,11 +10,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno as FuseErrno, FileAttr, FileHandle, FileType,
-    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno as FuseErrno, FileAttr, FileHandle,
+    FileType, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use passthrough::Passthrough;
 
@@ -22,6 +22,7 @@ use super::attributes::{Attributes, Kind};
 use super::errno::Errno;
 use super::filesystem::{Answer, Change, Entry, FileTime, Filesystem};
 use super::session::mark_own_thread;
+use super::viewers::Caller;
 
 /// Bytes of one write request: the most that kernels allow without tuning.
 const MAX_WRITE: u32 = 1 << 20;
@@ -43,6 +44,22 @@ impl Fuse {
     pub fn new(filesystem: Arc<Filesystem>) -> Self {
         Self { filesystem, passthrough: Arc::default() }
     }
+
+    /// Who makes a request.
+    fn caller(&self, request: &Request) -> Answer<Caller> {
+        self.filesystem.caller(request.uid(), request.gid(), request.pid())
+    }
+}
+
+/// Who makes a request, for as long as it is answered; who has no business here is told so.
+macro_rules! caller {
+    ($fuse:ident, $request:ident, $reply:ident) => {{
+        mark_own_thread();
+        match $fuse.caller($request) {
+            Ok(caller) => caller,
+            Err(errno) => return $reply.error(errno.into()),
+        }
+    }};
 }
 
 impl From<Errno> for FuseErrno {
@@ -118,8 +135,11 @@ impl fuser::Filesystem for Fuse {
         // Each of these only makes things faster or is refused by an older kernel: then without.
         let _ = config.set_max_write(MAX_WRITE);
         let _ = config.set_max_background(MAX_BACKGROUND);
-        let _ = config
-            .add_capabilities(InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_PARALLEL_DIROPS);
+        let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
+        if !self.filesystem.tells_callers_apart() {
+            // What a listing says beside names would not be remembered anyway.
+            let _ = config.add_capabilities(InitFlags::FUSE_DO_READDIRPLUS);
+        }
         // `-o replace` has to see that a file is opened to be overwritten.
         config
             .add_capabilities(InitFlags::FUSE_ATOMIC_O_TRUNC)
@@ -131,8 +151,8 @@ impl fuser::Filesystem for Fuse {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        mark_own_thread();
-        match self.filesystem.lookup(parent.0, name, request.pid()) {
+        let caller = caller!(self, request, reply);
+        match self.filesystem.lookup(&caller, parent.0, name) {
             Ok(entry) => reply.entry(&entry.ttl, &attr(&entry.attributes), GENERATION),
             Err(errno) => reply.error(errno.into()),
         }
@@ -142,14 +162,19 @@ impl fuser::Filesystem for Fuse {
         self.filesystem.forget(ino.0, nlookup);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        mark_own_thread();
-        attributes(reply)(self.filesystem.attributes(ino.0));
+    fn access(&self, request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let caller = caller!(self, request, reply);
+        empty(reply)(self.filesystem.access(&caller, ino.0, mask.bits()));
+    }
+
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let caller = caller!(self, request, reply);
+        attributes(reply)(self.filesystem.attributes(&caller, ino.0));
     }
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         _uid: Option<u32>,
@@ -165,10 +190,10 @@ impl fuser::Filesystem for Fuse {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        mark_own_thread();
+        let caller = caller!(self, request, reply);
         // A truncation carries a time of its own, which nobody asked for.
         let mtime = file_time(mtime).filter(|_| size.is_none());
-        self.filesystem.change(ino.0, Change { mode, size, mtime }, attributes(reply));
+        self.filesystem.change(&caller, ino.0, Change { mode, size, mtime }, attributes(reply));
     }
 
     fn mknod(
@@ -209,8 +234,8 @@ impl fuser::Filesystem for Fuse {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        mark_own_thread();
-        self.filesystem.unlink(parent.0, name, request.pid(), empty(reply));
+        let caller = caller!(self, request, reply);
+        self.filesystem.unlink(&caller, parent.0, name, empty(reply));
     }
 
     fn rename(
@@ -223,13 +248,13 @@ impl fuser::Filesystem for Fuse {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        mark_own_thread();
-        let (tid, flags) = (request.pid(), flags.bits());
-        self.filesystem.rename(parent.0, name, newparent.0, newname, flags, tid, empty(reply));
+        let caller = caller!(self, request, reply);
+        let (from, to, flags) = (parent.0, newparent.0, flags.bits());
+        self.filesystem.rename(&caller, from, name, to, newname, flags, empty(reply));
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        mark_own_thread();
+        let caller = caller!(self, request, reply);
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             let passthrough = Arc::clone(&self.passthrough);
             let answer = move |answer: Answer<u64>| match answer {
@@ -239,14 +264,14 @@ impl fuser::Filesystem for Fuse {
                 }
                 Err(errno) => reply.error(errno.into()),
             };
-            return self.filesystem.open_for_writing(ino.0, flags.0, request.pid(), answer);
+            return self.filesystem.open_for_writing(&caller, ino.0, flags.0, answer);
         }
         let passthrough = Arc::clone(&self.passthrough);
         let answer = move |answer| match answer {
             Ok(opened) => passthrough.answer(ino.0, opened, reply),
             Err(errno) => reply.error(FuseErrno::from(errno)),
         };
-        self.filesystem.open_for_reading(ino.0, request.pid(), answer);
+        self.filesystem.open_for_reading(&caller, ino.0, answer);
     }
 
     fn create(
@@ -259,7 +284,7 @@ impl fuser::Filesystem for Fuse {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        mark_own_thread();
+        let caller = caller!(self, request, reply);
         let passthrough = Arc::clone(&self.passthrough);
         let answer = move |answer: Answer<(Entry, u64)>| match answer {
             Ok((entry, handle)) => {
@@ -274,7 +299,7 @@ impl fuser::Filesystem for Fuse {
             }
             Err(errno) => reply.error(errno.into()),
         };
-        self.filesystem.create(parent.0, name, flags, request.pid(), answer);
+        self.filesystem.create(&caller, parent.0, name, flags, answer);
     }
 
     fn read(
@@ -349,8 +374,8 @@ impl fuser::Filesystem for Fuse {
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        mark_own_thread();
-        match self.filesystem.open_directory(ino.0, request.pid()) {
+        let caller = caller!(self, request, reply);
+        match self.filesystem.open_directory(&caller, ino.0) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(errno) => reply.error(errno.into()),
         }
@@ -358,13 +383,14 @@ impl fuser::Filesystem for Fuse {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let directory = match self.filesystem.directory(handle.0) {
+        let caller = caller!(self, request, reply);
+        let directory = match self.filesystem.directory(&caller, handle.0) {
             Ok(directory) => directory,
             Err(errno) => return reply.error(errno.into()),
         };
@@ -381,14 +407,14 @@ impl fuser::Filesystem for Fuse {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        mark_own_thread();
-        let directory = match self.filesystem.directory(handle.0) {
+        let caller = caller!(self, request, reply);
+        let directory = match self.filesystem.directory(&caller, handle.0) {
             Ok(directory) => directory,
             Err(errno) => return reply.error(errno.into()),
         };
@@ -396,7 +422,7 @@ impl fuser::Filesystem for Fuse {
         while let Some(entry) = directory.entry(&self.filesystem, position) {
             position += 1;
             // What went since the directory was opened is left out.
-            let Some(found) = self.filesystem.entry_of(&entry) else { continue };
+            let Some(found) = self.filesystem.entry_of(&caller, &entry) else { continue };
             let attr = attr(&found.attributes);
             if reply.add(attr.ino, position, entry.name, &found.ttl, &attr, GENERATION) {
                 // No room: the kernel has not been told of this one.
@@ -431,10 +457,10 @@ impl fuser::Filesystem for Fuse {
         reply.ok();
     }
 
-    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        mark_own_thread();
+    fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         const BLOCK: u32 = 4096;
-        self.filesystem.room(move |answer| match answer {
+        let caller = caller!(self, request, reply);
+        self.filesystem.room(&caller, move |answer| match answer {
             Ok((capacity, files)) => {
                 let blocks = |bytes: u64| bytes / u64::from(BLOCK);
                 let free = blocks(capacity.available);
@@ -448,7 +474,7 @@ impl fuser::Filesystem for Fuse {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -456,26 +482,33 @@ impl fuser::Filesystem for Fuse {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        mark_own_thread();
-        self.filesystem.set_xattr(ino.0, name, Some(value), empty(reply));
+        let caller = caller!(self, request, reply);
+        self.filesystem.set_xattr(&caller, ino.0, name, Some(value), empty(reply));
     }
 
-    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        mark_own_thread();
-        self.filesystem.set_xattr(ino.0, name, None, empty(reply));
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let caller = caller!(self, request, reply);
+        self.filesystem.set_xattr(&caller, ino.0, name, None, empty(reply));
     }
 
-    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        mark_own_thread();
-        self.filesystem.xattr(ino.0, name, move |answer| match answer {
+    fn getxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let caller = caller!(self, request, reply);
+        self.filesystem.xattr(&caller, ino.0, name, move |answer| match answer {
             Ok(value) => sized(reply, size, &value),
             Err(errno) => reply.error(errno.into()),
         });
     }
 
-    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        mark_own_thread();
-        self.filesystem.xattr_names(ino.0, move |answer| match answer {
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let caller = caller!(self, request, reply);
+        self.filesystem.xattr_names(&caller, ino.0, move |answer| match answer {
             Ok(names) => {
                 let list: String = names.into_iter().map(|name| name + "\0").collect();
                 sized(reply, size, list.as_bytes());

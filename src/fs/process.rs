@@ -98,6 +98,27 @@ impl Stat {
     }
 }
 
+/// The supplementary groups of the thread that a request names, if it still is who made the request.
+///
+/// The kernel's own list, and no user database: what the process really has (`newgrp`, containers,
+/// a group left behind), without waiting for anybody.  Not kept: a process that gives up a group
+/// gives up what came with it, at once.
+pub fn groups(tid: u32, uid: u32, gid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    groups_in(&text, uid, gid)
+}
+
+fn groups_in(status: &str, uid: u32, gid: u32) -> Vec<u32> {
+    let numbers = |key: &str| -> Vec<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        line.split_ascii_whitespace().flat_map(str::parse).collect()
+    };
+    // The fourth number is the one that file systems are told (proc_pid_status(5)).  The thread's
+    // number may have another owner by now, or act as somebody else for this one call.
+    let is_caller = numbers("Uid:").get(3) == Some(&uid) && numbers("Gid:").get(3) == Some(&gid);
+    if is_caller { numbers("Groups:") } else { Vec::new() }
+}
+
 fn thread_group(tid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
@@ -161,6 +182,15 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(process.has_ended());
+    }
+
+    #[test]
+    fn groups_are_those_of_the_caller_and_of_nobody_else() {
+        let status = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t30 40 \nX:\t1\n";
+        assert_eq!(groups_in(status, 4, 8), [30, 40]);
+        assert_eq!(groups_in(status, 1, 8), [0; 0], "somebody else");
+        assert_eq!(groups_in(status, 4, 5), [0; 0], "another group");
+        assert_eq!(groups_in("", 0, 0), [0; 0], "gone");
     }
 
     #[test]

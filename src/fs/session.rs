@@ -1,5 +1,8 @@
 //! A mount's life: checking the mountpoint, mounting, telling the kernel what changed, unmounting.
 
+mod attach;
+mod mountpoint;
+
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +23,8 @@ use super::inodes::Ino;
 use crate::config::mount_options::KernelOption;
 use crate::error::{Error, Result};
 
-/// What the mount table calls our mounts: their source, and what fusermount3 adds to the type.
+/// What the mount table calls our mounts: their source where nobody said another, and what their type
+/// has after a dot.
 const SOURCE: &str = "glancefs";
 
 /// Threads that take requests from the kernel.
@@ -129,14 +133,18 @@ pub struct Mount {
     ended: Arc<AtomicBool>,
 }
 
-/// Mounts; returns once the mount answers.
+/// Mounts; returns once the mount answers.  `source` is what the mount table is to name as mounted,
+/// the program's name without it.
 ///
 /// # Errors
 /// `Config` when the mountpoint cannot be used or this system has no FUSE, saying what to do.
-pub fn mount(filesystem: Arc<Filesystem>, mountpoint: &Path) -> Result<Mount> {
-    let mountpoint = check_mountpoint(mountpoint)?;
-    let config = config(filesystem.settings());
-    let session = fuser::Session::new(Fuse::new(Arc::clone(&filesystem)), &mountpoint, &config)
+pub fn mount(
+    filesystem: Arc<Filesystem>,
+    mountpoint: &Path,
+    source: Option<&str>,
+) -> Result<Mount> {
+    let mountpoint = mountpoint::check(mountpoint)?;
+    let session = open_session(&filesystem, &mountpoint, source.unwrap_or(SOURCE))
         .and_then(fuser::Session::spawn)
         .map_err(|source| explain(&mountpoint, source))?;
     filesystem.set_kernel(KernelCache::start(session.notifier())?);
@@ -144,6 +152,11 @@ pub fn mount(filesystem: Arc<Filesystem>, mountpoint: &Path) -> Result<Mount> {
     tick(Arc::clone(&filesystem), Arc::clone(&ended))?;
     raise_read_ahead(&mountpoint);
     Ok(Mount { mountpoint, filesystem, session, ended })
+}
+
+/// Whether one of our mounts is at this path, alive or dead.
+pub fn is_mounted(path: &Path) -> bool {
+    mountpoint::mounted(path).is_some_and(|mounted| mounted.is_ours())
 }
 
 impl Mount {
@@ -167,7 +180,7 @@ impl Mount {
         // Lazily: files that are still open must not keep the daemon from ending, and end with it.
         let detached =
             rustix::mount::unmount(&self.mountpoint, rustix::mount::UnmountFlags::DETACH).is_ok()
-                || run_fusermount(&self.mountpoint);
+                || mountpoint::run_fusermount(&self.mountpoint);
         if detached {
             info!(mountpoint = %self.mountpoint.display(), "unmounted");
         } else {
@@ -192,12 +205,31 @@ fn tick(filesystem: Arc<Filesystem>, ended: Arc<AtomicBool>) -> Result<()> {
         .map_err(Error::io("start", "a thread of the mount"))
 }
 
-fn config(settings: &Settings) -> fuser::Config {
-    let mut options = vec![
-        MountOption::FSName(SOURCE.to_string()),
-        MountOption::Subtype(SOURCE.to_string()),
-        MountOption::DefaultPermissions,
-    ];
+/// By mount(2) where this process may; else fusermount3 mounts.
+fn open_session(
+    filesystem: &Arc<Filesystem>,
+    mountpoint: &Path,
+    source: &str,
+) -> std::io::Result<fuser::Session<Fuse>> {
+    let settings = filesystem.settings();
+    let config = config(settings, source);
+    let face = Fuse::new(Arc::clone(filesystem));
+    let Some(device) = attach::attach(mountpoint, source, settings)? else {
+        return fuser::Session::new(face, mountpoint, &config);
+    };
+    let acl = config.acl;
+    fuser::Session::from_fd(face, device, acl, config).inspect_err(|_| {
+        // What does not speak FUSE with us must not stay there.
+        let _ = rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::DETACH);
+    })
+}
+
+fn config(settings: &Settings, source: &str) -> fuser::Config {
+    let mut options =
+        vec![MountOption::FSName(source.to_string()), MountOption::Subtype(SOURCE.to_string())];
+    if settings.kernel_judges() {
+        options.push(MountOption::DefaultPermissions);
+    }
     if settings.read_only {
         options.push(MountOption::RO);
     }
@@ -221,98 +253,6 @@ fn kernel_option(option: KernelOption) -> MountOption {
         KernelOption::Atime => MountOption::Atime,
         KernelOption::NoAtime => MountOption::NoAtime,
     }
-}
-
-/// Checks that a mount can be made there; a dead mount of ours is detached first.
-fn check_mountpoint(mountpoint: &Path) -> Result<PathBuf> {
-    let shown = &mountpoint.display();
-    let absolute = std::path::absolute(mountpoint).map_err(Error::io("find", shown))?;
-    // What `stat` says of a mount that has just died may still be what the kernel remembers; what
-    // `statfs` says never is.
-    let alive = rustix::fs::statfs(&absolute).map_err(std::io::Error::from);
-    match alive.and_then(|_| fs::metadata(&absolute)) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => detach_dead(&absolute)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::Config(format!(
-                "mountpoint {shown} does not exist; make it with: mkdir -p {shown}"
-            )));
-        }
-        Err(error) => return Err(Error::io("look at mountpoint", shown)(error)),
-        Ok(found) if !found.is_dir() => {
-            return Err(Error::Config(format!("mountpoint {shown} is not a directory")));
-        }
-        Ok(_) => {}
-    }
-    let path = fs::canonicalize(&absolute).map_err(Error::io("look at mountpoint", shown))?;
-    if mounted(&path).is_some_and(|mounted| mounted.is_ours()) {
-        return Err(Error::Config(format!(
-            "{shown} is a glancefs mount already; unmount it first: umount {shown}"
-        )));
-    }
-    Ok(path)
-}
-
-/// A daemon that was killed leaves a mount that answers nothing ("Transport endpoint is not
-/// connected").
-fn detach_dead(mountpoint: &Path) -> Result<()> {
-    let shown = &mountpoint.display();
-    // The parent resolves; the mountpoint itself does not any more.
-    let path = match (mountpoint.parent().map(fs::canonicalize), mountpoint.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => mountpoint.to_path_buf(),
-    };
-    if !mounted(&path).is_some_and(|mounted| mounted.is_ours()) {
-        return Err(Error::Config(format!(
-            "a dead mount that is not ours is at {shown}; detach it first: umount -l {shown}"
-        )));
-    }
-    info!(mountpoint = %shown, "detaching the dead mount that an earlier run left");
-    if rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH).is_ok()
-        || run_fusermount(&path)
-    {
-        return Ok(());
-    }
-    Err(Error::Config(format!("cannot detach the dead mount at {shown}; try: umount -l {shown}")))
-}
-
-/// Without the right to unmount, the set-uid program that mounted does it.
-fn run_fusermount(mountpoint: &Path) -> bool {
-    let program = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| "fusermount3".into());
-    let status =
-        std::process::Command::new(program).args(["-u", "-z", "-q", "--"]).arg(mountpoint).status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// A line of the mount table.
-struct Mounted {
-    kind: String,
-    source: String,
-}
-
-impl Mounted {
-    /// The type tells only of mounts that fusermount3 made; root's are plain `fuse`.
-    fn is_ours(&self) -> bool {
-        self.source == SOURCE && matches!(self.kind.as_str(), "fuse" | "fuse.glancefs")
-    }
-}
-
-/// The file system mounted last at exactly this path.
-fn mounted(path: &Path) -> Option<Mounted> {
-    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mut at_path = table.lines().filter_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mountpoint = unescape(mount.split(' ').nth(4)?);
-        let mut fields = file_system.split(' ').map(unescape);
-        let (kind, source) = (fields.next()?, fields.next()?);
-        (Path::new(&mountpoint) == path).then_some(Mounted { kind, source })
-    });
-    at_path.next_back()
-}
-
-/// mountinfo writes space, tab, newline and backslash as octal (proc_pid_mountinfo(5)).
-fn unescape(field: &str) -> String {
-    let octal = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    octal.iter().fold(field.to_string(), |text, (code, plain)| text.replace(code, plain))
 }
 
 fn explain(mountpoint: &Path, source: std::io::Error) -> Error {
@@ -341,28 +281,5 @@ fn raise_read_ahead(mountpoint: &Path) {
     let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
     if let Err(error) = fs::write(&path, READ_AHEAD_KIB.to_string()) {
         debug!(%error, path, "kernel read-ahead stays as it is");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mountpoint_is_found_in_the_mount_table_whatever_it_is_called() {
-        assert_eq!(unescape("/srv/my\\040images\\134x"), "/srv/my images\\x");
-        assert!(mounted(Path::new("/proc")).is_some_and(|proc| !proc.is_ours()));
-        assert!(mounted(Path::new("/proc/self")).is_none());
-    }
-
-    #[test]
-    fn a_mountpoint_that_cannot_be_used_is_refused_with_what_to_do() {
-        let directory = tempfile::tempdir().unwrap();
-        let missing = check_mountpoint(&directory.path().join("no")).unwrap_err().to_string();
-        assert!(missing.contains("mkdir -p"), "{missing}");
-        let file = directory.path().join("file");
-        fs::write(&file, "").unwrap();
-        let file = check_mountpoint(&file).unwrap_err().to_string();
-        assert!(file.contains("not a directory"), "{file}");
     }
 }

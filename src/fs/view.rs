@@ -13,7 +13,7 @@ use super::names::{Listed, Names};
 use crate::catalog::model::{Image, ImageId, Row, Timestamp};
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
-use crate::images::{Images, policy};
+use crate::images::{Images, OpenImage, policy};
 
 /// Where a file is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +69,37 @@ impl View {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn row(&self, id: ImageId) -> Result<Option<Row>> {
-        self.with(|loaded| loaded.rows.get(&id).cloned())
+        match self.with(|loaded| loaded.rows.get(&id).cloned())? {
+            None => self.unlisted(id),
+            known => Ok(known),
+        }
+    }
+
+    /// What is found by those who know its id and has no name here: an image that is shared with
+    /// who has not accepted it.
+    fn unlisted(&self, id: ImageId) -> Result<Option<Row>> {
+        if self.context.admin {
+            return Ok(None); // which sees everything
+        }
+        match self.images.get(&self.context, id) {
+            Ok(image) if image.status.has_data() => {
+                Ok(Some(OpenImage { image, reader: None }.row()))
+            }
+            Ok(_) | Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it takes memory.
+    pub fn is_loaded(&self) -> bool {
+        self.state.read().loaded.is_some()
+    }
+
+    /// Forgets it all until somebody looks again.
+    pub fn unload(&self) {
+        let mut state = self.state.write();
+        state.loaded = None;
+        state.refreshing.clear();
     }
 
     /// The image that a name in a directory stands for.
@@ -84,14 +114,14 @@ impl View {
                 None => Ok(None),
             };
         }
-        self.with(|loaded| {
-            let by_name = match folder {
-                Folder::Root => loaded.root.find(name),
-                _ => None,
-            };
-            let id = by_name.or_else(|| name.parse().ok())?;
-            loaded.rows.get(&id).cloned()
-        })
+        let by_name = match folder {
+            Folder::Root => self.with(|loaded| loaded.root.find(name))?,
+            _ => None,
+        };
+        match by_name.or_else(|| name.parse().ok()) {
+            Some(id) => self.row(id),
+            None => Ok(None),
+        }
     }
 
     /// The files of a directory, in order of their names.

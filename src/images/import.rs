@@ -8,6 +8,7 @@
 //! - `flow`: the steps of one import, and what is left when one fails;
 //! - `prepare`: data is fetched, and the operator's [`plugins`] have their way with it;
 //! - [`web`]: bytes from elsewhere, asked for by strangers;
+//! - `peer`: an image of another region's Glance;
 //! - `location`: data that is in a store already, and becomes an image's where it is;
 //! - `transfer`: the data of one image into one store;
 //! - `undo`: after a crash;
@@ -16,6 +17,7 @@
 mod flow;
 mod location;
 mod lock;
+mod peer;
 pub mod plugins;
 mod prepare;
 mod transfer;
@@ -32,11 +34,13 @@ use super::Images;
 use super::crash::{self, Step};
 use super::journal::Work;
 use super::locations::Expected;
-use super::policy::{self, Action};
+use super::policy::Action;
+use super::quota::totals::Counted;
 use crate::catalog::model::{Image, ImageId, Status};
 use crate::catalog::tasks::{LOCK_PROPERTY, Task, TaskKind};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+pub use peer::PeerImage;
 pub(super) use workers::Imports;
 use workers::Stop;
 
@@ -57,6 +61,8 @@ pub enum Method {
         /// As the client gave it.
         uri: Option<String>,
     },
+    /// The Glance of another region has it: `glance-download`.
+    GlanceDownload(PeerImage),
     /// The image has it: `copy-image`.
     Copy,
     /// It is in a store, and stays there.  Not one of the import API's.
@@ -74,9 +80,15 @@ impl Method {
         match self {
             Self::Direct => "glance-direct",
             Self::WebDownload { .. } => "web-download",
+            Self::GlanceDownload(_) => "glance-download",
             Self::Copy => "copy-image",
             Self::Location { .. } => "location",
         }
+    }
+
+    /// Whether the data comes from outside.
+    fn is_fetched(&self) -> bool {
+        matches!(self, Self::WebDownload { .. } | Self::GlanceDownload(_))
     }
 }
 
@@ -138,14 +150,17 @@ impl Images {
         id: ImageId,
         request: &ImportRequest,
     ) -> Result<()> {
-        let mut image = self.get(ctx, id)?;
+        let mut image = self.find(ctx, id)?;
         self.check_importable(&image, &request.method)?;
         let action = match request.method {
             Method::Copy => Action::CopyImage,
-            Method::Direct | Method::WebDownload { .. } => Action::ModifyImage,
+            Method::Direct | Method::WebDownload { .. } | Method::GlanceDownload(_) => {
+                Action::ModifyImage
+            }
             Method::Location { .. } => Action::AddImageLocation,
         };
-        policy::check(ctx, action, &image)?;
+        self.policy().check_image(ctx, action, &image)?;
+        self.totals.check_room(Counted::Stored, &image, 1, &*self.catalog)?;
         let stale = self.break_stale_lock(&mut image)?;
         let Some(stores) = self.stores_for(&image, request)? else { return Ok(()) };
         if let Method::WebDownload { uri } = &request.method {
@@ -184,14 +199,14 @@ impl Images {
         for mut job in self.imports.stop_image(image.id) {
             self.turn_away(&mut job, Stop::Unwanted);
         }
-        self.get(ctx, image.id)
+        self.find(ctx, image.id)
     }
 
     /// Whether the image is where the method needs it.  Glance: in this order.
     fn check_importable(&self, image: &Image, method: &Method) -> Result<()> {
         let conflict = |text: String| Err(Error::Conflict(text));
         match (method, image.status) {
-            (Method::Direct | Method::WebDownload { .. }, Status::Active) => {
+            (method, Status::Active) if *method == Method::Direct || method.is_fetched() => {
                 return conflict("Image with status active cannot be target for import".into());
             }
             (Method::Copy, status) if status != Status::Active => {
@@ -199,7 +214,7 @@ impl Images {
                     "Only images with status active can be targeted for copying".into(),
                 );
             }
-            (Method::WebDownload { .. }, status) if status != Status::Queued => {
+            (method, status) if method.is_fetched() && status != Status::Queued => {
                 return conflict(format!(
                     "Image needs to be in 'queued' state to use '{}' method",
                     method.name()
@@ -218,6 +233,9 @@ impl Images {
             if field.is_none() {
                 return conflict(format!("'{name}' needs to be set before import"));
             }
+        }
+        if let Method::GlanceDownload(peer) = method {
+            peer.check()?;
         }
         if *method == Method::Direct && self.staging()?.file(image.id).is_err() {
             // By a glance-api on another host, perhaps, which would have been asked there.

@@ -14,7 +14,7 @@ mod check;
 mod digests;
 mod edit;
 
-use super::policy::{self, Action};
+use super::policy::{Action, Policy};
 use super::{ATTEMPTS, Images};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
@@ -35,11 +35,11 @@ impl Images {
             )));
         }
         for _ in 0..ATTEMPTS {
-            let image = self.get(ctx, id).map_err(|error| match error {
+            let image = self.find(ctx, id).map_err(|error| match error {
                 Error::NotFound(_) => Error::NotFound(format!("Failed to find image {id}")),
                 other => other,
             })?;
-            let remaining = without(ctx, &image, store)?;
+            let remaining = without(self.policy(), ctx, &image, store)?;
             let removed =
                 self.remove_locations(&image, &remaining).map_err(|error| match error {
                     Error::InUse(why) => Error::InUse(format!(
@@ -60,8 +60,8 @@ impl Images {
     /// # Errors
     /// `NotFound`; `Forbidden` for others than services and administrators.
     pub fn locations(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::FetchImageLocation, &image)?;
+        let image = self.find(ctx, id)?;
+        self.policy().check_image(ctx, Action::FetchImageLocation, &image)?;
         Ok(image)
     }
 
@@ -94,10 +94,10 @@ pub(super) fn check_formats(image: &Image) -> Result<()> {
 }
 
 /// The record without its location in a store.
-fn without(ctx: &RequestContext, image: &Image, store: &str) -> Result<Image> {
+fn without(policy: &Policy, ctx: &RequestContext, image: &Image, store: &str) -> Result<Image> {
     let id = image.id;
-    policy::check(ctx, Action::GetImageLocation, image)?;
-    policy::check(ctx, Action::DeleteImageLocation, image)?;
+    policy.check_image(ctx, Action::GetImageLocation, image)?;
+    policy.check_image(ctx, Action::DeleteImageLocation, image)?;
     if image.status != Status::Active {
         return Err(Error::Conflict(
             "It's not allowed to remove image data from store if image status is not 'active'"

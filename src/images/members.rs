@@ -12,11 +12,15 @@ impl Images {
     /// # Errors
     /// `NotFound`; `Forbidden` for an image that is not shared.
     pub fn members(&self, ctx: &RequestContext, id: ImageId) -> Result<Vec<Member>> {
-        let image = self.get(ctx, id)?;
+        let image = self.find(ctx, id)?;
         if image.visibility != Visibility::Shared {
             return Err(Error::Forbidden(format!(
                 "Not allowed to list members for image {id}: Only shared images have members."
             )));
+        }
+        self.policy().check_members(ctx, Action::GetMembers, &image)?;
+        if self.policy().check_members(ctx, Action::GetMember, &image).is_err() {
+            return Ok(Vec::new());
         }
         let mut members = self.catalog.members(id)?;
         members.retain(|member| knows_of(ctx, &image, &member.project));
@@ -28,8 +32,15 @@ impl Images {
     /// # Errors
     /// `NotFound`, also for a member that `ctx` may not know of.
     pub fn member(&self, ctx: &RequestContext, id: ImageId, project: &ProjectId) -> Result<Member> {
-        let image = self.get(ctx, id)?;
-        self.member_of(ctx, &image, project)
+        let image = self.find(ctx, id)?;
+        if image.visibility != Visibility::Shared {
+            return Err(Error::Missing("Only shared images have members.".to_string()));
+        }
+        self.member_of(ctx, &image, project).map_err(|error| match error {
+            // Whoever may not look at it is not told so.
+            Error::Forbidden(text) => Error::Missing(text),
+            other => other,
+        })
     }
 
     /// Shares an image with a project, which has not answered yet.
@@ -43,11 +54,9 @@ impl Images {
         id: ImageId,
         project: ProjectId,
     ) -> Result<Member> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::AddMember, &image)?;
-        if image.visibility != Visibility::Shared {
-            return Err(Error::Forbidden(format!("Not allowed to create members for image {id}.")));
-        }
+        let image = self.find(ctx, id)?;
+        check_shared(&image, "create")?;
+        self.policy().check_members(ctx, Action::AddMember, &image)?;
         let members = self.catalog.members(id)?.len();
         quota::within("members", members + 1, self.options.image_member_quota)?;
         let now = Timestamp::now();
@@ -69,9 +78,10 @@ impl Images {
         project: &ProjectId,
         status: MemberStatus,
     ) -> Result<Member> {
-        let image = self.get(ctx, id)?;
+        let image = self.find(ctx, id)?;
+        check_shared(&image, "update")?;
         let member = self.member_of(ctx, &image, project)?;
-        policy::check_own_membership(ctx, project)?;
+        self.policy().check_members(ctx, Action::ModifyMember, &image)?;
         let now = Timestamp::now();
         if !self.catalog.set_member_status(id, project, status, now)? {
             return Err(no_member(id, project));
@@ -90,9 +100,10 @@ impl Images {
         id: ImageId,
         project: &ProjectId,
     ) -> Result<()> {
-        let image = self.get(ctx, id)?;
+        let image = self.find(ctx, id)?;
+        check_shared(&image, "delete")?;
         self.member_of(ctx, &image, project)?;
-        policy::check(ctx, Action::DeleteMember, &image)?;
+        self.policy().check_members(ctx, Action::DeleteMember, &image)?;
         if !self.catalog.remove_member(id, project, Timestamp::now())? {
             return Err(no_member(id, project));
         }
@@ -106,6 +117,7 @@ impl Images {
         image: &Image,
         project: &ProjectId,
     ) -> Result<Member> {
+        self.policy().check_members(ctx, Action::GetMember, image)?;
         let members = if knows_of(ctx, image, project) {
             self.catalog.members(image.id)?
         } else {
@@ -119,6 +131,13 @@ impl Images {
 /// Whether `ctx` may know that the image is shared with a project.
 fn knows_of(ctx: &RequestContext, image: &Image, project: &ProjectId) -> bool {
     ctx.admin || policy::owns(ctx, image.owner.as_ref()) || ctx.project.as_ref() == Some(project)
+}
+
+fn check_shared(image: &Image, to: &str) -> Result<()> {
+    if image.visibility == Visibility::Shared {
+        return Ok(());
+    }
+    Err(Error::Forbidden(format!("Not allowed to {to} members for image {}.", image.id)))
 }
 
 fn no_member(id: ImageId, project: &ProjectId) -> Error {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::policy::{self, Action};
 use super::{Images, TIME_PROPERTY};
 use crate::catalog::model::{Image, ImageId, Row};
 use crate::error::{Error, Result};
@@ -49,8 +48,7 @@ impl Images {
     /// # Errors
     /// `NotFound`, `Forbidden` (deactivated, too); `StoreUnavailable` when no copy can be opened.
     pub fn open(&self, ctx: &RequestContext, id: ImageId) -> Result<OpenImage> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::DownloadImage, &image)?;
+        let image = self.readable(ctx, id)?;
         if !image.status.has_data() {
             return Ok(OpenImage { image, reader: None });
         }
@@ -58,7 +56,7 @@ impl Images {
             Ok(reader) => Ok(OpenImage { image, reader: Some(reader) }),
             Err(error) => {
                 // Deleted meanwhile, the record before the data: then that is what is wrong.
-                self.get(ctx, id)?;
+                self.find(ctx, id)?;
                 Err(error)
             }
         }
@@ -73,8 +71,7 @@ impl Images {
         if !self.readers.is_on_disk(id) {
             return Ok(None);
         }
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::DownloadImage, &image)?;
+        let image = self.readable(ctx, id)?;
         for location in self.options.by_weight(&image) {
             let Some(store) = self.store_of(&location.url) else { continue };
             // What fails here is tried again, and said, by whoever opens it from afar.
@@ -83,6 +80,14 @@ impl Images {
             }
         }
         Ok(None)
+    }
+
+    /// The record of an image whose data `ctx` may read.
+    fn readable(&self, ctx: &RequestContext, id: ImageId) -> Result<Image> {
+        let mut image = self.find(ctx, id)?;
+        self.policy().check_download(ctx, &image)?;
+        self.policy().hide_properties(ctx, &mut image);
+        Ok(image)
     }
 
     fn reader_of(&self, image: &Image) -> Result<Arc<dyn ImageReader>> {

@@ -1,12 +1,15 @@
 //! The options of Glance that the rules of images depend on, with Glance's names and defaults.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::digest::HashAlgorithm;
 use super::format::FormatRules;
 use super::import::plugins::Plugin;
 use super::import::web::WebRules;
+use super::policy::Policy;
+use super::quota::limits::ProjectLimits;
 use crate::catalog::model::{Image, Location};
 use crate::store::Store;
 
@@ -48,6 +51,9 @@ pub struct ImportOptions {
     pub web: WebRules,
     /// What is done to images that are imported (`image_import_plugins`).
     pub plugins: Vec<Plugin>,
+    /// How the names of properties begin that come along with a peer's image
+    /// (`[glance_download_properties] extra_properties`).
+    pub peer_properties: Vec<String>,
 }
 
 impl Default for ImportOptions {
@@ -60,6 +66,7 @@ impl Default for ImportOptions {
             timeout: Duration::from_secs(24 * 3600),
             web: WebRules::default(),
             plugins: Vec::new(),
+            peer_properties: Vec::new(),
         }
     }
 }
@@ -95,6 +102,9 @@ pub struct Options {
     pub http_retries: u32,
     /// Bytes that all images of one project may take; `None` for no limit.
     pub user_storage_quota: Option<u64>,
+    /// Who knows what projects may have (`use_keystone_limits`); then `user_storage_quota` does not
+    /// count.
+    pub project_limits: Option<Arc<dyn ProjectLimits>>,
     /// Images on a page when the client does not say.
     pub limit_param_default: u64,
     /// Images on a page at most.
@@ -112,6 +122,8 @@ pub struct Options {
     pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
+    /// Who may do what (`[oslo_policy]`, `property_protection_file`).
+    pub policy: Arc<Policy>,
 }
 
 impl Options {
@@ -159,6 +171,7 @@ impl Default for Options {
             do_secure_hash: true,
             http_retries: 3,
             user_storage_quota: None,
+            project_limits: None,
             limit_param_default: 25,
             api_limit_max: 1000,
             enabled_backends: Vec::new(),
@@ -167,6 +180,7 @@ impl Default for Options {
             image_cache: None,
             worker_self_reference_url: None,
             max_uploads: 1000,
+            policy: Arc::default(),
         }
     }
 }

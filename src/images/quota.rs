@@ -1,4 +1,7 @@
-//! Limits on what one image may have, in Glance's words.
+//! Limits on what one image may have, in Glance's words; below, those on what a project may have.
+
+pub mod limits;
+pub(super) mod totals;
 
 use super::{Options, TIME_PROPERTY, fields};
 use crate::catalog::model::Image;

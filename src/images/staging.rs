@@ -18,7 +18,8 @@ use tracing::{info, warn};
 use super::Images;
 use super::crash::{self, Step};
 use super::journal::Work;
-use super::policy::{self, Action};
+use super::policy::Action;
+use super::quota::totals::{Counted, Hold};
 use super::upload::{Incoming, Progress};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
@@ -134,6 +135,10 @@ pub struct Staging {
     /// Data was begun: what is in the area is ours.
     holds_data: bool,
     expected_size: Option<u64>,
+    /// Its part of what the project may stage, where that is limited.
+    hold: Option<Hold>,
+    /// Its place among the project's uploads, where they are limited.
+    _turn: Option<Hold>,
     progress: Arc<Progress>,
     /// Complete or undone: there is nothing left to undo.
     ended: bool,
@@ -151,8 +156,10 @@ impl Images {
         id: ImageId,
         size: Option<u64>,
     ) -> Result<Staging> {
-        let image = self.get(ctx, id)?;
-        policy::check(ctx, Action::ModifyImage, &image)?;
+        let image = self.find(ctx, id)?;
+        self.policy().check_image(ctx, Action::ModifyImage, &image)?;
+        let announced = size.unwrap_or_default();
+        self.totals.check_room(Counted::Staged, &image, announced, &*self.catalog)?;
         let refused = |status: Status| {
             Error::Conflict(format!(
                 "Image status transition from {status} to uploading is not allowed"
@@ -162,6 +169,7 @@ impl Images {
             return Err(refused(image.status));
         }
         self.check_upload_count()?;
+        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
         self.journal.begin(id, &Work::Stage)?;
         crash::point(Step::Journaled);
         let mut uploading = image.clone();
@@ -177,7 +185,7 @@ impl Images {
             }
         }
         crash::point(Step::Record);
-        Staging::start(Arc::clone(self), uploading, size)
+        Staging::start(Arc::clone(self), uploading, size, turn)
     }
 
     /// The staging area.
@@ -245,7 +253,12 @@ impl Images {
 }
 
 impl Staging {
-    fn start(images: Arc<Images>, recorded: Image, expected_size: Option<u64>) -> Result<Self> {
+    fn start(
+        images: Arc<Images>,
+        recorded: Image,
+        expected_size: Option<u64>,
+        turn: Option<Hold>,
+    ) -> Result<Self> {
         let progress = Arc::new(Progress {
             id: recorded.id,
             name: Mutex::new(recorded.name.clone()),
@@ -258,11 +271,19 @@ impl Staging {
             writer: None,
             holds_data: false,
             expected_size,
+            hold: None,
+            _turn: turn,
             progress,
             ended: false,
         };
         staging.images.uploads.lock().push(Arc::clone(&staging.progress));
         // From here on, an error drops `staging`, which undoes what the caller prepared.
+        staging.hold = staging.images.totals.begin(Counted::Staged, &staging.recorded)?;
+        match (expected_size, &staging.hold) {
+            (Some(size), _) => staging.check_length(size)?,
+            (None, Some(hold)) => hold.check_any_left(&*staging.images.catalog)?,
+            (None, None) => {}
+        }
         let writer = staging.images.staging()?.create(staging.recorded.id)?;
         staging.writer = Some(writer);
         staging.holds_data = true;
@@ -281,7 +302,10 @@ impl Staging {
             Some(expected) if length > expected => Err(Error::Invalid(format!(
                 "Size exceeds: expected {expected} bytes, got {length} bytes"
             ))),
-            _ => Ok(()),
+            expected => {
+                let length = length.max(expected.unwrap_or_default());
+                self.hold.as_ref().map_or(Ok(()), |hold| hold.set(&*self.images.catalog, length))
+            }
         }
     }
 
@@ -293,6 +317,9 @@ impl Staging {
             return Err(Error::Invalid(format!(
                 "Size mismatch: expected {expected} bytes, got {size} bytes"
             )));
+        }
+        if let Some(hold) = &self.hold {
+            hold.check(&*self.images.catalog, size)?;
         }
         writer.finish()?;
         crash::point(Step::Finished);

@@ -6,7 +6,8 @@
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use super::{Images, policy};
+use super::Images;
+use super::policy::Action;
 use crate::catalog::model::{ImageId, Timestamp};
 use crate::catalog::query::{Direction, Viewer};
 use crate::catalog::tasks::{Task, TaskColumn, TaskId, TaskKind, TaskQuery, TaskStatus};
@@ -22,7 +23,7 @@ impl Images {
     /// # Errors
     /// `Forbidden` for others than administrators; `NotFound`.
     pub fn task(&self, ctx: &RequestContext, id: TaskId) -> Result<Task> {
-        policy::check_service(ctx, "tasks_api_access")?;
+        self.policy().check_service(ctx, Action::TasksApiAccess)?;
         let there = |task: &Task| task.expires_at.is_none_or(|end| end > Timestamp::now());
         let missing = || Error::NotFound(format!("Could not find task {id}"));
         self.catalog.task(id)?.filter(there).ok_or_else(missing)
@@ -33,7 +34,7 @@ impl Images {
     /// # Errors
     /// `Forbidden` for others than administrators; `NotFound` for a marker that is not there.
     pub fn tasks(&self, ctx: &RequestContext, query: &TaskQuery) -> Result<Vec<Task>> {
-        policy::check_service(ctx, "tasks_api_access")?;
+        self.policy().check_service(ctx, Action::TasksApiAccess)?;
         self.forget_tasks();
         self.catalog.tasks(query)
     }
@@ -63,7 +64,7 @@ impl Images {
         kind: TaskKind,
         input: Map<String, Value>,
     ) -> Result<Task> {
-        policy::check_service(ctx, "tasks_api_access")?;
+        self.policy().check_service(ctx, Action::TasksApiAccess)?;
         if kind == TaskKind::Import {
             check_source(input.get("import_from").unwrap_or(&Value::Null))?;
         }

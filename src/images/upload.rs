@@ -21,10 +21,11 @@ use copied::Copied;
 use super::digest::{Digester, Digests};
 use super::format;
 use super::journal::Work;
-use super::storage_quota::Hold;
+use super::quota::totals::{Counted, Hold};
 use super::{Images, OpenImage};
 use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
+use crate::identity::RequestContext;
 use crate::store::copy::copy;
 use crate::store::{ByteRange, ImageWriter, Store};
 use crate::telemetry::metrics;
@@ -82,6 +83,8 @@ pub struct Progress {
 /// The data of one image on its way in.
 pub struct Upload {
     images: Arc<Images>,
+    /// Whose it is.
+    by: RequestContext,
     /// The record as the catalog has it.
     recorded: Image,
     /// The record as it will be.
@@ -103,6 +106,8 @@ pub struct Upload {
     expected_size: Option<u64>,
     /// Its part of the project's quota, where there is one.
     hold: Option<Hold>,
+    /// Its place among the project's uploads, where they are limited.
+    _turn: Option<Hold>,
     progress: Arc<Progress>,
 }
 
@@ -118,10 +123,12 @@ impl Upload {
     /// Starts writing data for `recorded`, whose status is `saving` and whose journal entry exists.
     pub(super) fn start(
         images: Arc<Images>,
+        by: &RequestContext,
         recorded: Image,
         work: Work,
         store: Arc<dyn Store>,
         expected_size: Option<u64>,
+        turn: Option<Hold>,
     ) -> Result<Self> {
         let digester = Digester::new(images.options().hashing_algorithm);
         let progress = Arc::new(Progress {
@@ -130,9 +137,9 @@ impl Upload {
             bytes: AtomicU64::new(0),
             started: Instant::now(),
         });
-        let hold = images.storage_quota.begin(&recorded);
         let mut upload = Self {
             images,
+            by: by.clone(),
             image: recorded.clone(),
             recorded,
             work,
@@ -145,11 +152,13 @@ impl Upload {
             sealed: None,
             failed: None,
             expected_size,
-            hold,
+            hold: None,
+            _turn: turn,
             progress,
         };
         upload.images.uploads.lock().push(Arc::clone(&upload.progress));
         // From here on, an error drops `upload`, which undoes what the caller prepared.
+        upload.hold = upload.images.totals.begin(Counted::Stored, &upload.recorded)?;
         upload.check_start()?;
         let writer = upload.store.create(upload.recorded.id, expected_size)?;
         upload.writer = Some(writer);
@@ -174,6 +183,7 @@ impl Upload {
     pub fn alter(&mut self, alter: impl FnOnce(&mut Image) -> Result<()>) -> Result<()> {
         let mut altered = self.image.clone();
         alter(&mut altered)?;
+        self.images.check_draft(&self.by, &self.image, &altered)?;
         self.image = altered;
         self.progress.name.lock().clone_from(&self.image.name);
         Ok(())

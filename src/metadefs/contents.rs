@@ -9,14 +9,21 @@ use crate::catalog::model::Timestamp;
 use crate::catalog::query::Direction;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+use crate::images::policy::Action;
 
 /// What Glance calls a kind of content.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
     /// The actions of `policy.yaml`.
-    add: &'static str,
-    modify: &'static str,
-    remove: &'static str,
+    add: Action,
+    modify: Action,
+    remove: Action,
+    see: Action,
+    list: Action,
+    /// Whether, in a list, each is asked about, too.
+    each_is_asked_about: bool,
+    /// What removing all of them needs beside what removing the namespace does.
+    clear: Option<Action>,
     /// In "Could not find …".
     sought: &'static str,
     /// In "Metadata definition … is protected".
@@ -52,9 +59,13 @@ pub trait Kind: Sized + Send {
 
 impl Kind for Object {
     const WORDS: Words = Words {
-        add: "add_metadef_object",
-        modify: "modify_metadef_object",
-        remove: "delete_metadef_object",
+        add: Action::AddMetadefObject,
+        modify: Action::ModifyMetadefObject,
+        remove: Action::DeleteMetadefObject,
+        see: Action::GetMetadefObject,
+        list: Action::GetMetadefObjects,
+        each_is_asked_about: true,
+        clear: None,
         sought: "metadata object",
         noun: "object",
         own_words_for_duplicates: true,
@@ -85,9 +96,13 @@ impl Kind for Object {
 
 impl Kind for Property {
     const WORDS: Words = Words {
-        add: "add_metadef_property",
-        modify: "modify_metadef_property",
-        remove: "remove_metadef_property",
+        add: Action::AddMetadefProperty,
+        modify: Action::ModifyMetadefProperty,
+        remove: Action::RemoveMetadefProperty,
+        see: Action::GetMetadefProperty,
+        list: Action::GetMetadefProperties,
+        each_is_asked_about: false,
+        clear: None,
         sought: "property",
         noun: "property",
         own_words_for_duplicates: true,
@@ -112,9 +127,13 @@ impl Kind for Property {
 
 impl Kind for Tag {
     const WORDS: Words = Words {
-        add: "add_metadef_tag",
-        modify: "modify_metadef_tag",
-        remove: "delete_metadef_tag",
+        add: Action::AddMetadefTag,
+        modify: Action::ModifyMetadefTag,
+        remove: Action::DeleteMetadefTag,
+        see: Action::GetMetadefTag,
+        list: Action::GetMetadefTags,
+        each_is_asked_about: false,
+        clear: Some(Action::DeleteMetadefTags),
         sought: "metadata tag",
         noun: "tag",
         own_words_for_duplicates: false,
@@ -146,7 +165,7 @@ impl Metadefs {
     /// `NotFound`, `Forbidden`; `Conflict` when the name is taken.
     pub fn add_content<T: Kind>(&self, ctx: &RequestContext, namespace: &str, new: T) -> Result<T> {
         let found = self.namespace_of::<T>(ctx, namespace)?;
-        policy::may_write(ctx, &found, T::WORDS.add)?;
+        self.check(ctx, T::WORDS.add, &found)?;
         self.contents::<T>().add(namespace, std::slice::from_ref(&new), false)?;
         Ok(new.shown())
     }
@@ -164,7 +183,7 @@ impl Metadefs {
         append: bool,
     ) -> Result<()> {
         let found = self.namespace_of::<Tag>(ctx, namespace)?;
-        policy::may_write(ctx, &found, "add_metadef_tags")?;
+        self.check(ctx, Action::AddMetadefTags, &found)?;
         if new.is_empty() {
             return Ok(());
         }
@@ -177,8 +196,12 @@ impl Metadefs {
     /// `NotFound`
     pub fn contents_of<T: Kind>(&self, ctx: &RequestContext, namespace: &str) -> Result<Vec<T>> {
         let found = self.namespace_of::<T>(ctx, namespace)?;
-        policy::may_read(ctx, &found)?;
-        Ok(self.contents::<T>().all(namespace)?.into_iter().map(T::shown).collect())
+        self.check(ctx, T::WORDS.list, &found)?;
+        let mut all = self.contents::<T>().all(namespace)?;
+        if T::WORDS.each_is_asked_about && self.check(ctx, T::WORDS.see, &found).is_err() {
+            all.clear();
+        }
+        Ok(all.into_iter().map(T::shown).collect())
     }
 
     /// A page of a namespace's tags.
@@ -192,7 +215,7 @@ impl Metadefs {
         page: &Page<TagColumn>,
     ) -> Result<Vec<Tag>> {
         let found = self.namespace_of::<Tag>(ctx, namespace)?;
-        policy::may_read(ctx, &found)?;
+        self.check(ctx, Action::GetMetadefTags, &found)?;
         if let Some(marker) = &page.marker {
             self.existing::<Tag>(namespace, marker)?;
         }
@@ -205,7 +228,7 @@ impl Metadefs {
     /// `NotFound`
     pub fn content<T: Kind>(&self, ctx: &RequestContext, namespace: &str, name: &str) -> Result<T> {
         let found = self.namespace_of::<T>(ctx, namespace)?;
-        policy::may_read(ctx, &found)?;
+        self.check(ctx, T::WORDS.see, &found)?;
         self.existing::<T>(namespace, name).map(T::shown)
     }
 
@@ -221,7 +244,7 @@ impl Metadefs {
         mut new: T,
     ) -> Result<T> {
         let found = self.namespace_of::<T>(ctx, namespace)?;
-        policy::may_write(ctx, &found, T::WORDS.modify)?;
+        self.check(ctx, T::WORDS.modify, &found)?;
         *new.created_at() = *self.existing::<T>(namespace, name)?.created_at();
         let changed = self.contents::<T>().change(namespace, name, &new);
         let changed = changed.map_err(|error| match error {
@@ -247,7 +270,7 @@ impl Metadefs {
         name: &str,
     ) -> Result<()> {
         let found = self.namespace_of::<T>(ctx, namespace)?;
-        policy::may_write(ctx, &found, T::WORDS.remove)?;
+        self.check(ctx, T::WORDS.remove, &found)?;
         self.existing::<T>(namespace, name)?;
         policy::not_protected(&found, || format!("{} {name}", T::WORDS.noun))?;
         if self.contents::<T>().remove(namespace, name)? {
@@ -262,7 +285,7 @@ impl Metadefs {
     /// # Errors
     /// `NotFound`; `Forbidden`, also when the namespace is protected.
     pub fn clear_contents<T: Kind>(&self, ctx: &RequestContext, namespace: &str) -> Result<()> {
-        self.removable(ctx, namespace)?;
+        self.removable(ctx, namespace, T::WORDS.clear)?;
         self.contents::<T>().clear(namespace)
     }
 

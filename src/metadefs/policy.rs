@@ -1,45 +1,46 @@
-//! Who may see and change definitions.  Glance's default rules: readers see what is public or their
-//! project's, administrators see and change everything, nobody else changes anything.
+//! Who may see and change definitions.  The rules are those of [`crate::images::policy`]; here is what
+//! they are asked about, and that one who may not see a namespace is told that there is none.
 
+use super::Metadefs;
 use crate::catalog::metadefs::Namespace;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+use crate::images::policy::{Action, Own, Target};
 
-/// What is said to one who may not know.  Glance: WebOb's usual words for a 404.
-pub(super) const HIDDEN: &str = "The resource could not be found.";
-
-/// Whether `ctx` may know that the namespace is there.
+/// Whether `ctx` may know that the namespace is there, as far as owner and visibility matter.
+/// Glance: what its database decides.
 pub(super) fn is_visible(ctx: &RequestContext, namespace: &Namespace) -> bool {
     ctx.admin || namespace.public || ctx.project.as_ref() == Some(&namespace.owner)
 }
 
-/// Whether `ctx` may read definitions at all.
-pub(super) fn may_list(ctx: &RequestContext) -> Result<()> {
-    if ctx.admin || ctx.has_role("reader") { Ok(()) } else { Err(hidden()) }
-}
-
-/// Whether `ctx` may read what is in the namespace.
-pub(super) fn may_read(ctx: &RequestContext, namespace: &Namespace) -> Result<()> {
-    if is_visible(ctx, namespace) { may_list(ctx) } else { Err(hidden()) }
-}
-
-/// Whether `ctx` may do `action`, a word of Glance's `policy.yaml`, to the namespace.
-pub(super) fn may_write(ctx: &RequestContext, namespace: &Namespace, action: &str) -> Result<()> {
-    may_read(ctx, namespace)?;
-    admin_only(ctx, action)
-}
-
-/// Whether `ctx` may make a namespace.
-pub(super) fn may_add_namespace(ctx: &RequestContext) -> Result<()> {
-    may_list(ctx)?;
-    admin_only(ctx, "add_metadef_namespace")
-}
-
-fn admin_only(ctx: &RequestContext, action: &str) -> Result<()> {
-    if ctx.admin {
-        return Ok(());
+impl Metadefs {
+    /// Checks that `ctx` may do something to the namespace.
+    pub(super) fn check(
+        &self,
+        ctx: &RequestContext,
+        action: Action,
+        namespace: &Namespace,
+    ) -> Result<()> {
+        self.check_target(ctx, action, namespace)
     }
-    Err(Error::Forbidden(format!("You are not authorized to complete {action} action.")))
+
+    /// Checks that `ctx` may do something that is about no namespace yet.
+    pub(super) fn check_own(&self, ctx: &RequestContext, action: Action) -> Result<()> {
+        self.check_target(ctx, action, &Own(ctx))
+    }
+
+    fn check_target(
+        &self,
+        ctx: &RequestContext,
+        action: Action,
+        target: &dyn Target,
+    ) -> Result<()> {
+        self.policy.check(ctx, action, target).map_err(|refused| {
+            let seen = Action::GetMetadefNamespace;
+            let hidden = action == seen || !self.policy.allows(ctx, seen, target);
+            if hidden { Error::Hidden } else { refused }
+        })
+    }
 }
 
 /// Refuses to delete anything of a protected namespace.
@@ -51,14 +52,13 @@ pub(super) fn not_protected(namespace: &Namespace, what: impl FnOnce() -> String
     Err(Error::Forbidden(format!("Metadata definition {what} is protected and cannot be deleted.")))
 }
 
-fn hidden() -> Error {
-    Error::NotFound(HIDDEN.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::catalog::model::Timestamp;
+    use crate::catalog::sqlite::SqliteCatalog;
     use crate::identity::ProjectId;
 
     fn namespace(public: bool) -> Namespace {
@@ -74,24 +74,31 @@ mod tests {
         }
     }
 
+    fn asked(ctx: &RequestContext, action: Action, public: bool) -> Result<()> {
+        let directory = tempfile::tempdir().unwrap();
+        let catalog = SqliteCatalog::open(directory.path().join("glance.sqlite")).unwrap();
+        Metadefs::new(Arc::new(catalog)).check(ctx, action, &namespace(public))
+    }
+
     #[test]
     fn a_private_namespace_is_for_its_project_and_administrators() {
         let [owner, stranger] =
             ["owner", "stranger"].map(|id| RequestContext::member_of(ProjectId::new(id)));
-        assert!(may_read(&owner, &namespace(false)).is_ok());
-        assert!(may_read(&stranger, &namespace(true)).is_ok());
-        assert!(may_read(&RequestContext::operator(), &namespace(false)).is_ok());
-        let refused = may_read(&stranger, &namespace(false));
-        assert!(matches!(refused, Err(Error::NotFound(_))));
+        let read = |ctx, public| asked(ctx, Action::GetMetadefObjects, public);
+        assert!(read(&owner, false).is_ok());
+        assert!(read(&stranger, true).is_ok());
+        let operator = RequestContext::operator();
+        assert!(read(&operator, false).is_ok());
+        assert!(matches!(read(&stranger, false), Err(Error::Hidden)));
     }
 
     #[test]
     fn who_may_not_change_learns_no_more_than_who_may_not_read() {
         let stranger = RequestContext::member_of(ProjectId::new("stranger"));
-        let change = |public| may_write(&stranger, &namespace(public), "x");
+        let change = |public| asked(&stranger, Action::AddMetadefTag, public);
         assert!(matches!(change(true), Err(Error::Forbidden(_))));
-        assert!(matches!(change(false), Err(Error::NotFound(_))));
+        assert!(matches!(change(false), Err(Error::Hidden)));
         let nobody = RequestContext { roles: Vec::new(), ..stranger };
-        assert!(matches!(may_read(&nobody, &namespace(true)), Err(Error::NotFound(_))));
+        assert!(matches!(asked(&nobody, Action::GetMetadefTags, true), Err(Error::Hidden)));
     }
 }

@@ -4,6 +4,7 @@ use super::{Metadefs, missing, policy};
 use crate::catalog::metadefs::{Association, Namespace, Property, ResourceType};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+use crate::images::policy::Action;
 
 impl Metadefs {
     /// Every type of resources that a namespace was ever said to apply to.
@@ -11,7 +12,7 @@ impl Metadefs {
     /// # Errors
     /// `NotFound` for one who may read no definitions.
     pub fn resource_types(&self, ctx: &RequestContext) -> Result<Vec<ResourceType>> {
-        policy::may_list(ctx)?;
+        self.check_own(ctx, Action::ListMetadefResourceTypes)?;
         self.catalog.resource_types()
     }
 
@@ -21,7 +22,10 @@ impl Metadefs {
     /// `NotFound`
     pub fn associations(&self, ctx: &RequestContext, namespace: &str) -> Result<Vec<Association>> {
         let found = self.applying(ctx, namespace)?;
-        policy::may_read(ctx, &found)?;
+        self.check(ctx, Action::ListMetadefResourceTypes, &found)?;
+        if self.check(ctx, Action::GetMetadefResourceType, &found).is_err() {
+            return Ok(Vec::new());
+        }
         self.catalog.associations(namespace)
     }
 
@@ -36,7 +40,7 @@ impl Metadefs {
         new: &Association,
     ) -> Result<()> {
         let found = self.applying(ctx, namespace)?;
-        policy::may_write(ctx, &found, "add_metadef_resource_type_association")?;
+        self.check(ctx, Action::AddMetadefResourceTypeAssociation, &found)?;
         self.catalog.associate(namespace, new)
     }
 
@@ -51,7 +55,7 @@ impl Metadefs {
         resource_type: &str,
     ) -> Result<()> {
         let found = self.applying(ctx, namespace)?;
-        policy::may_write(ctx, &found, "remove_metadef_resource_type_association")?;
+        self.check(ctx, Action::RemoveMetadefResourceTypeAssociation, &found)?;
         let not_there =
             || Error::NotFound(format!("Failed to find resource type {resource_type} to delete"));
         let known = self.catalog.associations(namespace)?;
@@ -77,7 +81,8 @@ impl Metadefs {
         resource_type: &str,
     ) -> Result<Property> {
         let found = self.applying(ctx, namespace)?;
-        policy::may_read(ctx, &found)?;
+        self.check(ctx, Action::GetMetadefProperty, &found)?;
+        self.check(ctx, Action::GetMetadefResourceType, &found)?;
         if !self.catalog.has_resource_type(resource_type)? {
             return Err(Error::NotFound(format!(
                 "The metadata definition resource-type with name={resource_type}, was not found."

@@ -3,7 +3,7 @@
 //! Every name is declared here.  Whoever has something to count takes a handle from here once and
 //! keeps it; until [`install`] was called, counting does nothing.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use metrics::{Counter, Histogram};
 use metrics::{
@@ -23,6 +23,44 @@ const UPLOADS: &str = "glancefs_uploads_total";
 const UPLOAD_BYTES: &str = "glancefs_upload_bytes_total";
 const REQUESTS: &str = "glancefs_http_requests_total";
 const REQUEST_SECONDS: &str = "glancefs_http_request_seconds";
+const TOKEN_CHECKS: &str = "glancefs_token_checks_total";
+
+const BUILD: &str = "glancefs_build_info";
+const STARTED: &str = "glancefs_start_time_seconds";
+const STORE_UP: &str = "glancefs_store_up";
+const STORE_TOTAL: &str = "glancefs_store_total_bytes";
+const STORE_AVAILABLE: &str = "glancefs_store_available_bytes";
+
+/// What is counted, with what it says; the levels are in [`LEVELS`].  The manual page has them all.
+pub const COUNTED: &[(&str, Kind, &str)] = &[
+    (STORE_READS, Kind::Counter, "Reads of a store, by store"),
+    (STORE_READ_BYTES, Kind::Counter, "Bytes read from a store, by store"),
+    (STORE_READ_ERRORS, Kind::Counter, "Reads of a store that failed, by store"),
+    (STORE_READ_SECONDS, Kind::Histogram, "How long a store takes to read, by store"),
+    (READS, Kind::Counter, "Reads that were answered, by face; not those the kernel does itself"),
+    (READ_BYTES, Kind::Counter, "Bytes that were given to readers, by face"),
+    (UPLOADS, Kind::Counter, "Uploads that ended, by store and outcome: active or dropped"),
+    (UPLOAD_BYTES, Kind::Counter, "Bytes of uploads that became active, by store"),
+    (REQUESTS, Kind::Counter, "Requests of the API, by method and status"),
+    (REQUEST_SECONDS, Kind::Histogram, "Until the head of an answer of the API, by method"),
+    (TOKEN_CHECKS, Kind::Counter, "Tokens of requests, by who knew of them"),
+    (BUILD, Kind::Gauge, "1, with the version of the program"),
+    (STARTED, Kind::Gauge, "When the program started, in seconds since 1970"),
+    (STORE_UP, Kind::Gauge, "Whether a store answers, as far as is known, by store: 1 or 0"),
+    (STORE_TOTAL, Kind::Gauge, "Room of a store in all, as last known, by store"),
+    (STORE_AVAILABLE, Kind::Gauge, "Room of a store that is left, as last known, by store"),
+];
+
+/// How a figure behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Counted in classes.
+    Histogram,
+}
 
 /// Upper bounds of the classes of a histogram, in seconds: from a memory's answer to a timeout.
 const CLASSES: [f64; 14] =
@@ -52,23 +90,36 @@ impl Metrics {
 }
 
 fn describe() {
-    describe_counter!(STORE_READS, "Reads of a store, by store");
-    describe_counter!(STORE_READ_BYTES, Unit::Bytes, "Bytes read from a store, by store");
-    describe_counter!(STORE_READ_ERRORS, "Reads of a store that failed, by store");
-    describe_histogram!(STORE_READ_SECONDS, Unit::Seconds, "How long a store takes to read");
-    describe_counter!(READS, "Reads that were answered, by face; not those the kernel does itself");
-    describe_counter!(READ_BYTES, Unit::Bytes, "Bytes that were given to readers, by face");
-    describe_counter!(UPLOADS, "Uploads that ended, by store and outcome");
-    describe_counter!(UPLOAD_BYTES, Unit::Bytes, "Bytes of uploads that became active, by store");
-    describe_counter!(REQUESTS, "Requests of the API, by method and status");
-    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Until the head of an answer, by method");
+    for (name, kind, help) in COUNTED {
+        match kind {
+            Kind::Counter => describe_counter!(*name, *help),
+            Kind::Gauge => describe_gauge!(*name, *help),
+            Kind::Histogram => describe_histogram!(*name, Unit::Seconds, *help),
+        }
+    }
     for level in LEVELS {
         describe_gauge!(level.0, level.1);
+    }
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!(STARTED).set(now.as_secs_f64());
+}
+
+/// How a store is: whether it answers, and its room in all and what is left of it.
+pub fn store_is(store: &str, up: bool, room: Option<(u64, u64)>) {
+    let set = |name: &'static str, value: u64| {
+        // Beyond 2^53 bytes the last digits do not matter.
+        gauge!(name, "store" => store.to_owned()).set(value as f64);
+    };
+    set(STORE_UP, u64::from(up));
+    if let Some((total, available)) = room {
+        set(STORE_TOTAL, total);
+        set(STORE_AVAILABLE, available);
     }
 }
 
 /// A figure that goes up and down: its name and what it says.
-pub struct Level(&'static str, &'static str);
+pub struct Level(pub &'static str, pub &'static str);
 
 /// Images in the catalog.
 pub const IMAGES: Level = Level("glancefs_images", "Images in the catalog");
@@ -88,7 +139,34 @@ pub const CACHE_HITS: Level =
 pub const CACHE_MISSES: Level =
     Level("glancefs_cache_missed_bytes", "Bytes that were not in the block cache, since the start");
 
-const LEVELS: [Level; 7] = [
+/// Bytes of the disk cache.
+pub const DISK_CACHE_USED: Level =
+    Level("glancefs_disk_cache_used_bytes", "Bytes in the disk cache, or promised to it");
+/// The disk cache's bound.
+pub const DISK_CACHE_LIMIT: Level =
+    Level("glancefs_disk_cache_limit_bytes", "Bound of the disk cache");
+/// Images in the disk cache.
+pub const DISK_CACHE_IMAGES: Level =
+    Level("glancefs_disk_cache_images", "Images in the disk cache");
+/// Imports under way.
+pub const IMPORTS_RUNNING: Level = Level("glancefs_imports_running", "Imports under way");
+/// Imports that wait.
+pub const IMPORTS_WAITING: Level =
+    Level("glancefs_imports_waiting", "Imports that wait for their turn");
+/// What an interruption left.
+pub const UNFINISHED: Level = Level(
+    "glancefs_unfinished",
+    "Interrupted uploads, imports and removals that still have to be undone or finished",
+);
+
+/// Everything that goes up and down.
+pub const LEVELS: [Level; 13] = [
+    DISK_CACHE_USED,
+    DISK_CACHE_LIMIT,
+    DISK_CACHE_IMAGES,
+    IMPORTS_RUNNING,
+    IMPORTS_WAITING,
+    UNFINISHED,
     IMAGES,
     UPLOADS_IN_PROGRESS,
     CACHE_LIMIT,
@@ -171,4 +249,25 @@ pub fn upload_ended(store: &str, active: Option<u64>) {
 pub fn request_answered(method: &'static str, status: u16, took: Duration) {
     counter!(REQUESTS, "method" => method, "status" => status.to_string()).increment(1);
     histogram!(REQUEST_SECONDS, "method" => method).record(took);
+}
+
+/// Who knew of a token.
+#[derive(Clone, Copy, Debug)]
+pub enum TokenSource {
+    /// It was asked about before.
+    Memory,
+    /// Keystone.
+    Keystone,
+    /// Nobody: Keystone did not answer.
+    Nobody,
+}
+
+/// A token has been found valid or not, or neither.
+pub fn token_checked(source: TokenSource) {
+    let source = match source {
+        TokenSource::Memory => "memory",
+        TokenSource::Keystone => "keystone",
+        TokenSource::Nobody => "nobody",
+    };
+    counter!(TOKEN_CHECKS, "source" => source).increment(1);
 }

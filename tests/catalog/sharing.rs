@@ -1,10 +1,12 @@
 //! Several catalogs and threads on one database at the same time.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use glancefs::catalog::model::{Image, ImageId, Member, MemberStatus, Status, Timestamp};
 use glancefs::error::Error;
 use glancefs::identity::ProjectId;
+use glancefs::images::changes::ForeignChanges;
 
 use super::{Fixture, Whole, database, full_image};
 
@@ -47,6 +49,35 @@ fn the_change_counter_moves_for_others_changes_only() {
     fixture.raw().execute("UPDATE images SET min_ram = 1", &[]);
     one.insert(&full_image()).unwrap();
     assert_ne!(counters().0, after_delete.0);
+}
+
+#[test]
+fn what_others_do_to_the_members_of_an_image_is_reported() {
+    let fixture = Fixture::new();
+    let (mine, others) = (&*fixture.catalog, fixture.another());
+    // Young stamps are reported more than once: this image has none.
+    let created_at = Timestamp::from_micros(Timestamp::now().as_micros() - 3_600_000_000);
+    let image = Image { created_at, updated_at: created_at, ..full_image() };
+    mine.insert(&image).unwrap();
+    mine.insert(&full_image()).unwrap();
+    let mut changes = ForeignChanges::from_now(mine).unwrap();
+    let mut assert_reported = |what: &str| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !changes.poll(mine).unwrap().contains(&image.id) {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let now = Timestamp::now();
+    let project = ProjectId::new("p2");
+    let status = MemberStatus::Pending;
+    let member = Member { project: project.clone(), status, created_at: now, updated_at: now };
+    others.add_member(image.id, &member).unwrap();
+    assert_reported("added");
+    assert!(others.set_member_status(image.id, &project, MemberStatus::Accepted, now).unwrap());
+    assert_reported("accepted, without another stamp");
+    assert!(others.remove_member(image.id, &project, now).unwrap());
+    assert_reported("removed");
 }
 
 #[test]

@@ -178,7 +178,11 @@ impl Glancefs {
     /// What the daemon has now.
     pub fn resources(&self) -> Resources {
         let read = |of: &str, name: fn(PathBuf) -> std::io::Result<String>| {
-            let entries = fs::read_dir(format!("/proc/{}/{of}", self.pid())).unwrap();
+            // Nobody but root sees which files it has open.
+            let entries = match fs::read_dir(format!("/proc/{}/{of}", self.pid())) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return vec![],
+                entries => entries.unwrap(),
+            };
             // What has gone meanwhile is not there any more.
             let mut names: Vec<_> =
                 entries.filter_map(|entry| name(entry.unwrap().path()).ok()).collect();

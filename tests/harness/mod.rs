@@ -14,8 +14,10 @@ mod catalog;
 mod cluster;
 mod command;
 pub mod database;
+mod keystone;
 pub mod mariadb;
 mod pool;
+mod users;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -34,9 +36,14 @@ use rustix::process::{Pid, Signal};
 pub use catalog::{Record, Stored, glance_time};
 #[allow(unused_imports)]
 pub use cluster::Cluster;
+#[allow(unused_imports)]
 pub use command::{Finished, Running};
 #[allow(unused_imports)]
+pub use keystone::Keystone;
+#[allow(unused_imports)]
 pub use pool::{Pool, skipped_on_rbd};
+#[allow(unused_imports)]
+pub use users::User;
 
 /// How long anything may take that a test waits for.  Far more than it ever does.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -266,6 +273,12 @@ impl Glancefs {
         self.start_again();
     }
 
+    /// Gives the daemon an environment variable from its next start on.
+    pub fn with_environment(mut self, name: &str, value: &str) -> Self {
+        self.start.environment.push((name.to_string(), value.to_string()));
+        self
+    }
+
     /// Starts the daemon again without the environment that made it crash.
     pub fn restart_clean(&mut self) {
         self.start.environment.clear();
@@ -277,6 +290,13 @@ impl Glancefs {
         self.start = self.start.clone().config(text).on_server();
         let text = self.start.config.as_deref().unwrap_or_default();
         fs::write(self.directory().join("glance-api.conf"), text).unwrap();
+    }
+
+    /// Starts the daemon again with another configuration, and its images where they are.
+    pub fn restart_configured(&mut self, text: &str) {
+        let start = Start::default().config(text).in_pool(self.pool.as_ref());
+        self.configure(&start.config.unwrap_or_default());
+        self.restart();
     }
 
     /// Sends a signal to the daemon.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -17,6 +18,7 @@ const ENVIRONMENT: &str = "GLANCEFS_TEST_GLANCE";
 pub struct GlanceApi {
     child: Child,
     log: PathBuf,
+    address: String,
     /// What it serves.
     pub api: ImageApi,
 }
@@ -32,7 +34,7 @@ impl GlanceApi {
         Self::start(&configure(glancefs, &ceph::store(cluster)))
     }
 
-    /// Starts one with the configuration in a directory.
+    /// Starts one with this directory's `glance-api.conf`.
     pub fn start(config: &Path) -> Self {
         let log = config.join("log");
         let mut child = Command::new(program(ENVIRONMENT, "python"))
@@ -51,7 +53,12 @@ impl GlanceApi {
         let Some(address) = address else {
             panic!("glance-api did not start: {}", fs::read_to_string(log).unwrap());
         };
-        Self { child, log, api: ImageApi::at(&address) }
+        Self { child, log, api: ImageApi::at(&address), address }
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address.trim_start_matches("http://").parse().unwrap()
     }
 }
 

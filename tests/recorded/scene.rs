@@ -64,9 +64,13 @@ pub fn props() -> Vec<Prop> {
     let mut community = prop("04", "8a0d1347-860a-44ac-b403-f136c7afccfb", "comm", hello)
         .with(json!({"visibility": "community"}));
     community.actor = "alt_demo";
+    let mut large = prop("20", "641a083d-4938-40aa-b2b0-3389cb5736fb", "q1", None);
+    large.actor = "alt_demo";
     let mut limited = prop("20", "8742bb35-8b30-4dce-91f2-d9467f265241", "q2", None);
     limited.actor = "alt_demo";
-    let mut staged = prop("20", "a5d47b4c-b102-4eae-b03e-64e037b898ce", "q3", None);
+    // Between two recorded requests.
+    let mut staged =
+        prop("before 20-quotas #4", "a5d47b4c-b102-4eae-b03e-64e037b898ce", "q3", None);
     staged.actor = "alt_demo";
     let mut bare = prop("07", "b4ea6399-acdb-4723-b579-3b7240c9f9fe", "none", None);
     bare.body = json!({"name": "none"});
@@ -74,6 +78,7 @@ pub fn props() -> Vec<Prop> {
     copied.actor = "admin";
     vec![
         copied,
+        large,
         prop("12", "05a5cb3c-4a95-4ce4-900f-1ebf841d8ead", "web", None),
         prop("12", "b0161260-cf64-4ce7-ad13-e765ed4cd412", "web404", None),
         prop("12", "d0b701e9-e7da-4fc4-9cdf-e0496fc59518", "failstore", hello).staged(),

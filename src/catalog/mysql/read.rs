@@ -12,10 +12,10 @@ use super::failure::{Failure, Outcome};
 use super::select;
 use super::session::Session;
 use super::values::{Bound, Cells, WORDS, one_of};
-use crate::catalog::Summary;
 use crate::catalog::location_key::LocationKey;
 use crate::catalog::model::{Image, ImageId, Location, Timestamp};
 use crate::catalog::query::ImageQuery;
+use crate::catalog::{Summary, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 
@@ -198,6 +198,34 @@ pub(super) fn storage_usage(
     );
     values.insert(0, owner.bound());
     Ok(session.first(&sql, values, |cells| cells.next())?.unwrap_or_default())
+}
+
+/// How many images an owner has that are counted in a sense, and their sizes.
+pub(super) fn tally(
+    session: &mut Session<'_>,
+    owner: Option<&ProjectId>,
+    which: Tallied,
+    except: &[ImageId],
+) -> Outcome<Tally> {
+    let (list, mut values) = one_of(except.iter().map(ImageId::as_str));
+    let but = if except.is_empty() { String::new() } else { format!("AND id NOT {list}") };
+    // An image that has data is copied to the stores that this property names.
+    let copied = "EXISTS (SELECT 1 FROM image_properties AS p WHERE p.image_id = i.id \
+         AND p.name = 'os_glance_importing_to_stores' AND p.value <> '')";
+    let counted = match which {
+        Tallied::There => "1".to_owned(),
+        Tallied::Coming => format!("(status IN ('saving', 'uploading', 'importing') OR {copied})"),
+        Tallied::Staged => format!("(status IN ('uploading', 'importing') OR {copied})"),
+    };
+    let sql = format!(
+        "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM images AS i \
+         WHERE owner <=> ? AND deleted + 0 = 0 \
+         AND status NOT IN ('killed', 'deleted', 'pending_delete') AND {counted} {but}"
+    );
+    values.insert(0, owner.bound());
+    let read =
+        |cells: &mut Cells| Ok::<_, Error>(Tally { images: cells.next()?, bytes: cells.next()? });
+    Ok(session.first(&sql, values, read)?.unwrap_or_default())
 }
 
 /// Where images other than `except` have data, if the URL contains `name` or anything encoded.

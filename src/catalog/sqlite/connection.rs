@@ -28,7 +28,11 @@ pub(super) fn create_file(path: &Path) -> Result<()> {
     match made {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Error::io("create the database", path.display())(error)),
+        Err(error) => Err(Error::Config(format!(
+            "cannot create the database {}: {error}; make its directory, for this user to write to, or \
+             change connection",
+            path.display()
+        ))),
     }
 }
 

@@ -12,10 +12,10 @@ use serde_json::Map;
 
 use super::select;
 use super::values::{Unsigned, json_array};
-use crate::catalog::Summary;
 use crate::catalog::location_key::LocationKey;
 use crate::catalog::model::{Image, ImageId, Location, Row, Timestamp};
 use crate::catalog::query::ImageQuery;
+use crate::catalog::{Summary, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 
@@ -318,6 +318,35 @@ pub(super) fn storage_usage(
     let owner = owner.map(ProjectId::as_str);
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row((owner, except), |row| row.get::<_, Unsigned>(0))?.0)
+}
+
+/// How many images an owner has that are counted in a sense, and their sizes.
+pub(super) fn tally(
+    connection: &Connection,
+    owner: Option<&ProjectId>,
+    which: Tallied,
+    except: &[ImageId],
+) -> Result<Tally> {
+    // An image that has data is copied to the stores that this property names.
+    let copied = "EXISTS (SELECT 1 FROM image_properties AS p WHERE p.image_id = i.id \
+         AND p.name = 'os_glance_importing_to_stores' AND p.value != '')";
+    let counted = match which {
+        Tallied::There => "1".to_owned(),
+        Tallied::Coming => format!("(status IN ('saving', 'uploading', 'importing') OR {copied})"),
+        Tallied::Staged => format!("(status IN ('uploading', 'importing') OR {copied})"),
+    };
+    let sql = format!(
+        "SELECT count(*), coalesce(sum(size), 0) FROM images AS i \
+         WHERE owner IS ?1 AND +deleted = 0 AND status NOT IN ('killed', 'deleted', 'pending_delete') \
+         AND {counted} AND id NOT IN (SELECT value FROM json_each(?2))"
+    );
+    let except = json_array(except.iter().map(ImageId::as_str));
+    let owner = owner.map(ProjectId::as_str);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let tally = statement.query_row((owner, except), |row| {
+        Ok(Tally { images: row.get::<_, Unsigned>(0)?.0, bytes: row.get::<_, Unsigned>(1)?.0 })
+    })?;
+    Ok(tally)
 }
 
 /// Where images other than `except` have data, if the URL contains `name` or anything encoded.

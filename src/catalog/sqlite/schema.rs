@@ -26,9 +26,10 @@ pub(super) enum Content {
 /// Looks at what is there, without changing it.
 pub(super) fn content(connection: &Connection, path: &Path) -> Result<Content> {
     let not_ours = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => {
-            Error::Config(format!("{} is not an SQLite database", path.display()))
-        }
+        Some(ErrorCode::NotADatabase) => Error::Config(format!(
+            "{} is not an SQLite database; name another file in connection",
+            path.display()
+        )),
         _ => Error::from(error),
     };
     let tables: i64 = connection

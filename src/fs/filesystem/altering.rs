@@ -6,13 +6,15 @@ use std::time::SystemTime;
 
 use tracing::warn;
 
-use super::{Answer, Entry, Filesystem};
+use super::access::{may_modify, record};
+use super::{Answer, Entry, Filesystem, row};
 use crate::catalog::model::{Image, ImageId, Row, Visibility};
 use crate::error::{Error, Result};
 use crate::fs::attributes::{self, OTHERS_READ, OWNER_WRITE};
 use crate::fs::drafts::Draft;
 use crate::fs::errno::Errno;
 use crate::fs::inodes::{Ino, Node};
+use crate::fs::viewers::{Caller, Viewer};
 use crate::fs::{names, xattrs};
 use crate::images::TIME_PROPERTY;
 use crate::images::fields::{self, Edit, PROPERTY_PREFIX};
@@ -42,36 +44,46 @@ impl Filesystem {
     /// Changes attributes.
     pub fn change(
         &self,
+        caller: &Caller,
         ino: Ino,
         change: Change,
         answer: impl FnOnce(Answer<Entry>) + Send + 'static,
     ) {
-        if let Some(draft) = self.open_draft(ino) {
-            return self.change_draft(&draft, change, answer);
+        if let Err(errno) = caller.viewer.may_write() {
+            return answer(Err(errno));
+        }
+        if let Some(draft) = self.own_draft(caller, ino) {
+            return self.change_draft(caller, &draft, change, answer);
         }
         let id = match self.inodes.node(ino) {
             Some(Node::Image(id)) => id,
             // A directory: chmod, chown and touch change nothing.
-            Some(_) => return answer(self.attributes(ino)),
+            Some(_) => return answer(self.attributes(caller, ino)),
             None => return answer(Err(Errno::ESTALE)),
         };
         let Some(this) = self.this.upgrade() else { return };
+        let caller = caller.clone();
         self.workers.run(move || {
-            answer(this.change_image(id, change).and_then(|()| this.attributes(ino)));
+            let changed = this.change_image(&caller.viewer, id, change);
+            answer(changed.and_then(|()| this.attributes(&caller, ino)));
         });
     }
 
-    fn change_image(&self, id: ImageId, change: Change) -> Answer<()> {
-        let row = self.row(id)?;
+    fn change_image(&self, viewer: &Viewer, id: ImageId, change: Change) -> Answer<()> {
+        let row = row(viewer, id)?;
         if change.size.is_some_and(|size| size != row.size) {
+            return Err(Errno::EPERM);
+        }
+        // As the kernel says it where it judges; also if nothing would change.
+        if self.viewers.differ() && !may_modify(self.images.policy(), viewer, &record(&row)) {
             return Err(Errno::EPERM);
         }
         let edits = self.edits(change, row.visibility, row.protected);
         if edits.is_empty() {
             return Ok(());
         }
-        let updated = self.images.update(&self.settings.context, id, &edits);
-        updated.map(drop).map_err(|error| self.refuse(error))
+        let updated = self.images.update(&viewer.context, id, &edits);
+        updated.map(drop).map_err(|error| viewer.refuse(&error))
     }
 
     fn edits(&self, change: Change, visibility: Visibility, protected: bool) -> Vec<Edit> {
@@ -107,6 +119,7 @@ impl Filesystem {
 
     fn change_draft(
         &self,
+        caller: &Caller,
         draft: &Arc<Draft>,
         mut change: Change,
         answer: impl FnOnce(Answer<Entry>) + Send + 'static,
@@ -118,7 +131,9 @@ impl Filesystem {
         }
         let Some(this) = self.this.upgrade() else { return };
         let (owner, file) = (Arc::clone(&this), Arc::clone(draft));
-        let shown = move |done: Answer<()>| answer(done.map(|()| owner.draft_entry(&file)));
+        let (caller, viewer) = (caller.clone(), Arc::clone(&caller.viewer));
+        let shown =
+            move |done: Answer<()>| answer(done.map(|()| owner.draft_entry(&caller, &file)));
         let edits = self.edits(change, Visibility::Shared, false);
         let id = draft.id;
         let record = move |desk: &mut crate::fs::drafts::Desk| match desk.record() {
@@ -127,10 +142,10 @@ impl Filesystem {
                     let options = this.images.options();
                     edits.iter().try_for_each(|edit| fields::apply(image, edit, options))
                 });
-                altered.map_err(|error| this.refuse(error))
+                altered.map_err(|error| viewer.refuse(&error))
             }
             // Published a moment ago: an image like any other.
-            None => this.change_image(id, change),
+            None => this.change_image(&viewer, id, change),
         };
         let Some(size) = change.size else {
             return draft.run(move |desk| shown(record(desk)));
@@ -145,18 +160,20 @@ impl Filesystem {
     /// Removes a file: a draft with its data, or an image.
     pub fn unlink(
         &self,
+        caller: &Caller,
         parent: Ino,
         name: &OsStr,
-        tid: u32,
         answer: impl FnOnce(Answer<()>) + Send + 'static,
     ) {
-        match self.target(parent, name, tid) {
+        let target = self.target(caller, parent, name);
+        match caller.viewer.may_write().and(target) {
             Ok(Target::Draft(draft)) => self.drafts.discard(&draft, move || answer(Ok(()))),
             Ok(Target::Image(row)) => {
                 let Some(this) = self.this.upgrade() else { return };
+                let viewer = Arc::clone(&caller.viewer);
                 self.workers.run(move || {
-                    let deleted = this.images.delete(&this.settings.context, row.id);
-                    answer(deleted.map_err(|error| this.refuse(error)));
+                    let deleted = this.images.delete(&viewer.context, row.id);
+                    answer(deleted.map_err(|error| viewer.refuse(&error)));
                 });
             }
             Err(errno) => answer(Err(errno)),
@@ -167,23 +184,24 @@ impl Filesystem {
     #[allow(clippy::too_many_arguments)] // renameat2(2) has as many
     pub fn rename(
         &self,
+        caller: &Caller,
         parent: Ino,
         name: &OsStr,
         new_parent: Ino,
         new_name: &OsStr,
         flags: u32,
-        tid: u32,
         answer: impl FnOnce(Answer<()>) + Send + 'static,
     ) {
-        let prepared = self.target(parent, name, tid).and_then(|target| {
+        let viewer = Arc::clone(&caller.viewer);
+        let prepared = self.target(caller, parent, name).and_then(|target| {
             if flags & !libc::RENAME_NOREPLACE != 0 {
                 return Err(Errno::EINVAL);
             }
             if parent != new_parent {
                 return Err(Errno::EPERM); // an image has one owner, and its id for ever
             }
-            let place = self.place(new_parent, new_name)?;
-            let replaced = match self.target(new_parent, new_name, tid) {
+            let place = self.place(&viewer, new_parent, new_name)?;
+            let replaced = match self.target(caller, new_parent, new_name) {
                 Ok(Target::Draft(_)) => return Err(Errno::EEXIST),
                 Ok(Target::Image(row)) => Some(row),
                 Err(_) => None,
@@ -200,19 +218,25 @@ impl Filesystem {
             Err(errno) => return answer(Err(errno)),
         };
         match target {
-            Target::Draft(draft) => self.rename_draft(&draft, file_name, replaced, answer),
+            Target::Draft(draft) => self.rename_draft(viewer, &draft, file_name, replaced, answer),
             Target::Image(row) => {
                 let Some(this) = self.this.upgrade() else { return };
                 self.workers.run(move || {
-                    let done = this.rename_image(row.id, &file_name, replaced);
-                    answer(done.map_err(|error| this.refuse(error)));
+                    let done = this.rename_image(&viewer, row.id, &file_name, replaced);
+                    answer(done.map_err(|error| viewer.refuse(&error)));
                 });
             }
         }
     }
 
-    fn rename_image(&self, id: ImageId, file_name: &str, replaced: Option<ImageId>) -> Result<()> {
-        let context = &self.settings.context;
+    fn rename_image(
+        &self,
+        viewer: &Viewer,
+        id: ImageId,
+        file_name: &str,
+        replaced: Option<ImageId>,
+    ) -> Result<()> {
+        let context = &viewer.context;
         let value = names::decode(file_name);
         let edit = Edit::SetText { name: "name".to_string(), text: Some(value) };
         let Some(old) = replaced.filter(|old| *old != id) else {
@@ -236,6 +260,7 @@ impl Filesystem {
 
     fn rename_draft(
         &self,
+        viewer: Arc<Viewer>,
         draft: &Arc<Draft>,
         file_name: String,
         replaced: Option<ImageId>,
@@ -255,33 +280,36 @@ impl Filesystem {
                     upload.alter(|image| fields::apply(image, &edit, this.images.options()))
                 }
                 // Published a moment ago: an image like any other.
-                None => this.rename_image(id, &file_name, replaced),
+                None => this.rename_image(&viewer, id, &file_name, replaced),
             };
-            answer(done.map_err(|error| this.refuse(error)));
+            answer(done.map_err(|error| viewer.refuse(&error)));
         });
     }
 
-    fn target(&self, parent: Ino, name: &OsStr, tid: u32) -> Answer<Target> {
+    fn target(&self, caller: &Caller, parent: Ino, name: &OsStr) -> Answer<Target> {
+        let viewer = &caller.viewer;
         let name = name.to_str().ok_or(Errno::ENOENT)?;
         let node = self.inodes.node(parent).ok_or(Errno::ESTALE)?;
         if node == Node::Root && names::RESERVED.contains(&name) {
             return Err(Errno::EISDIR);
         }
         let folder = super::folder_of(&node)?;
-        if let Some(draft) = self.find_draft(&folder, name, tid) {
+        if let Some(draft) = self.find_draft(caller, &folder, name) {
             return Ok(Target::Draft(draft));
         }
-        let row = self.view.find(&folder, name).map_err(|error| self.refuse(error))?;
+        let row = viewer.view.find(&folder, name).map_err(|error| viewer.refuse(&error))?;
         row.map(Target::Image).ok_or(Errno::ENOENT)
     }
 
     /// An extended attribute's value.
     pub fn xattr(
         &self,
+        caller: &Caller,
         ino: Ino,
         name: &OsStr,
         answer: impl FnOnce(Answer<Vec<u8>>) + Send + 'static,
     ) {
+        let viewer = &caller.viewer;
         let Some(name) = name.to_str().map(String::from) else {
             return answer(Err(Errno::ENODATA));
         };
@@ -293,8 +321,10 @@ impl Filesystem {
         }
         let images = Arc::clone(&self.images);
         match self.inodes.node(ino) {
-            Some(Node::Image(id)) if name == xattrs::CHILDREN => self.children(id, answer),
-            Some(Node::Image(_)) => self.with_record(ino, move |image| {
+            Some(Node::Image(id)) if name == xattrs::CHILDREN => {
+                self.children(viewer, id, answer);
+            }
+            Some(Node::Image(_)) => self.with_record(caller, ino, move |image| {
                 let value = image.and_then(|image| {
                     xattrs::value(image, &name, images.options())
                         .map(String::into_bytes)
@@ -302,35 +332,46 @@ impl Filesystem {
                 });
                 answer(value);
             }),
-            Some(_) if name == xattrs::ERROR && !self.last_error().is_empty() => {
-                answer(Ok(self.last_error().into_bytes()));
+            Some(_) => {
+                let said = Some(viewer.last_error.lock().clone());
+                let said = said.filter(|said| name == xattrs::ERROR && !said.is_empty());
+                answer(said.map(String::into_bytes).ok_or(Errno::ENODATA));
             }
-            Some(_) => answer(Err(Errno::ENODATA)),
             None => answer(Err(Errno::ESTALE)),
         }
     }
 
-    fn children(&self, id: ImageId, answer: impl FnOnce(Answer<Vec<u8>>) + Send + 'static) {
+    fn children(
+        &self,
+        viewer: &Arc<Viewer>,
+        id: ImageId,
+        answer: impl FnOnce(Answer<Vec<u8>>) + Send + 'static,
+    ) {
         let images = Arc::clone(&self.images);
-        let context = self.settings.context.clone();
-        let last_error = Arc::clone(&self.last_error);
+        let viewer = Arc::clone(viewer);
         self.readers.run(move || {
-            let children = images.get(&context, id).and_then(|image| images.children(&image));
-            let children = children.map_err(|error| super::refuse(&last_error, &error));
+            let image = images.get(&viewer.context, id);
+            let children = image.and_then(|image| images.children(&image));
+            let children = children.map_err(|error| viewer.refuse(&error));
             let text = children.and_then(|count| count.ok_or(Errno::ENODATA));
             answer(text.map(|count| count.to_string().into_bytes()));
         });
     }
 
     /// The names of all extended attributes.
-    pub fn xattr_names(&self, ino: Ino, answer: impl FnOnce(Answer<Vec<String>>) + Send + 'static) {
+    pub fn xattr_names(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        answer: impl FnOnce(Answer<Vec<String>>) + Send + 'static,
+    ) {
         let images = Arc::clone(&self.images);
         match self.inodes.node(ino) {
             Some(Node::Image(_)) => {
                 let names = move |image: &Image| xattrs::names(image, images.options());
-                self.with_record(ino, move |image| answer(image.map(names)));
+                self.with_record(caller, ino, move |image| answer(image.map(names)));
             }
-            Some(_) if self.last_error().is_empty() => answer(Ok(Vec::new())),
+            Some(_) if caller.viewer.last_error.lock().is_empty() => answer(Ok(Vec::new())),
             Some(_) => answer(Ok(vec![xattrs::ERROR.to_string()])),
             None => answer(Err(Errno::ESTALE)),
         }
@@ -339,6 +380,7 @@ impl Filesystem {
     /// Sets (`Some`) or removes an extended attribute, as far as the API lets one change the field.
     pub fn set_xattr(
         &self,
+        caller: &Caller,
         ino: Ino,
         name: &OsStr,
         value: Option<&[u8]>,
@@ -348,6 +390,9 @@ impl Filesystem {
         let (Some(Node::Image(id)), Some(name)) = (self.inodes.node(ino), ours) else {
             return answer(Err(Errno::EOPNOTSUPP));
         };
+        if let Err(errno) = caller.viewer.may_write() {
+            return answer(Err(errno));
+        }
         let value = match value.map(|bytes| String::from_utf8(bytes.to_vec())).transpose() {
             Ok(value) => value,
             Err(_) => return answer(Err(Errno::EILSEQ)),
@@ -359,14 +404,14 @@ impl Filesystem {
             }
             xattrs::set(&name, value.clone()).ok_or(Errno::EPERM)
         };
-        let last_error = Arc::clone(&self.last_error);
+        let viewer = Arc::clone(&caller.viewer);
         // Glance refuses a read-only field with 403; a file system says EPERM.
-        let refused = move |error: Error| match super::refuse(&last_error, &error) {
+        let refused = move |error: Error| match viewer.refuse(&error) {
             Errno::EACCES => Errno::EPERM,
             errno => errno,
         };
         let images = Arc::clone(&self.images);
-        if let Some(draft) = self.open_draft(ino) {
+        if let Some(draft) = self.own_draft(caller, ino) {
             return draft.run(move |desk| {
                 let Some(upload) = desk.record() else { return answer(Err(Errno::ENOENT)) };
                 let done = edit(upload.image()).and_then(|edit| {
@@ -377,7 +422,7 @@ impl Filesystem {
                 answer(done);
             });
         }
-        let context = self.settings.context.clone();
+        let context = caller.viewer.context.clone();
         self.workers.run(move || {
             let done = images.get(&context, id).map_err(&refused).and_then(|image| {
                 let edit = edit(&image)?;
@@ -387,16 +432,21 @@ impl Filesystem {
         });
     }
 
-    fn with_record(&self, ino: Ino, look: impl FnOnce(Answer<&Image>) + Send + 'static) {
-        if let Some(draft) = self.open_draft(ino) {
+    fn with_record(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        look: impl FnOnce(Answer<&Image>) + Send + 'static,
+    ) {
+        if let Some(draft) = self.own_draft(caller, ino) {
             return draft.run(move |desk| {
                 look(desk.record().map(|upload| upload.image()).ok_or(Errno::ENOENT));
             });
         }
         let Some(Node::Image(id)) = self.inodes.node(ino) else { return look(Err(Errno::ESTALE)) };
-        match self.images.get(&self.settings.context, id) {
+        match self.images.get(&caller.viewer.context, id) {
             Ok(image) => look(Ok(&image)),
-            Err(error) => look(Err(self.refuse(error))),
+            Err(error) => look(Err(caller.viewer.refuse(&error))),
         }
     }
 }

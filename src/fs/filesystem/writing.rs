@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answer, Entry, Filesystem, Handle, HandleId, folder_of, refuse};
+use super::access::may_add_for;
+use super::{Answer, Entry, Filesystem, Handle, HandleId, folder_of};
 use crate::error::Error;
 use crate::fs::drafts::{Draft, NewDraft};
 use crate::fs::errno::Errno;
@@ -13,8 +14,9 @@ use crate::fs::inodes::{Ino, Node};
 use crate::fs::names;
 use crate::fs::process::Process;
 use crate::fs::view::Folder;
+use crate::fs::viewers::{Caller, Viewer};
+use crate::images::OpenImage;
 use crate::images::upload::Upload;
-use crate::images::{OpenImage, policy};
 use crate::store::ByteRange;
 
 /// Bytes that one `copy_file_range` moves at most, so that a draft's thread stays answerable.
@@ -24,40 +26,46 @@ impl Filesystem {
     /// Makes a new file and opens it for writing.
     pub fn create(
         &self,
+        caller: &Caller,
         parent: Ino,
         name: &OsStr,
         flags: i32,
-        tid: u32,
         answer: impl FnOnce(Answer<(Entry, HandleId)>) + Send + 'static,
     ) {
-        let place = match self.place(parent, name) {
+        let place = match self.place(&caller.viewer, parent, name) {
             Ok(place) => place,
             Err(errno) => return answer(Err(errno)),
         };
         let Some(this) = self.this.upgrade() else { return };
-        let opener = Process::of_thread(tid);
+        let caller = caller.clone();
+        let opener = Process::of_thread(caller.tid);
         self.workers.run(move || {
-            let made = this.make_draft(place, flags, opener, None);
+            let made = this.make_draft(&caller.viewer, place, flags, opener, None);
             answer(made.and_then(|draft| {
                 let handle = this.keep_writer(&draft, opener)?;
                 this.inodes.remember(Node::Image(draft.id));
-                Ok((this.draft_entry(&draft), handle))
+                Ok((this.draft_entry(&caller, &draft), handle))
             }));
         });
     }
 
     /// Where a new name would be: directory and name, if a file can be there.
-    pub(super) fn place(&self, parent: Ino, name: &OsStr) -> Answer<(Folder, String)> {
+    pub(super) fn place(
+        &self,
+        viewer: &Viewer,
+        parent: Ino,
+        name: &OsStr,
+    ) -> Answer<(Folder, String)> {
+        viewer.may_write()?;
         let name = name.to_str().ok_or(Errno::EILSEQ)?;
         let folder = folder_of(&self.inodes.node(parent).ok_or(Errno::ESTALE)?)?;
         if name.len() > names::NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let context = &self.settings.context;
         match &folder {
             Folder::Root if names::RESERVED.contains(&name) => Err(Errno::EEXIST),
             Folder::Root => Ok((folder, name.to_string())),
-            Folder::Project(project) if context.admin || policy::owns(context, Some(project)) => {
+            Folder::Project(project) if may_add_for(viewer, project) => {
                 Ok((folder, name.to_string()))
             }
             Folder::Project(_) => Err(Errno::EACCES),
@@ -67,17 +75,19 @@ impl Filesystem {
 
     pub(super) fn make_draft(
         &self,
+        viewer: &Arc<Viewer>,
         (folder, name): (Folder, String),
         flags: i32,
         maker: Process,
         replaced: Option<OpenImage>,
     ) -> Answer<Arc<Draft>> {
-        let refused = |error| self.refuse(error);
+        viewer.may_write()?;
+        let refused = |error| viewer.refuse(&error);
         let replaces = replaced.as_ref().map(|old| old.image.id);
-        if replaces.is_none() && self.view.find(&folder, &name).map_err(refused)?.is_some() {
+        if replaces.is_none() && viewer.view.find(&folder, &name).map_err(refused)?.is_some() {
             return Err(Errno::EEXIST);
         }
-        let mut context = self.settings.context.clone();
+        let mut context = viewer.context.clone();
         if let Folder::Project(project) = &folder {
             context.project = Some(project.clone());
         }
@@ -89,6 +99,7 @@ impl Filesystem {
         let new = NewDraft {
             ino: crate::fs::inodes::of_image(upload.id()),
             maker,
+            viewer: Arc::clone(viewer),
             reopens: flags & libc::O_ACCMODE == libc::O_RDWR,
             folder,
             name,
@@ -100,7 +111,7 @@ impl Filesystem {
     }
 
     fn keep_writer(&self, draft: &Arc<Draft>, opener: Process) -> Answer<HandleId> {
-        self.drafts.open_writer(draft).map_err(|error| self.refuse(error))?;
+        self.drafts.open_writer(draft).map_err(|error| draft.viewer.refuse(&error))?;
         Ok(self.keep(Handle::Draft { draft: Arc::clone(draft), writes: true, opener }))
     }
 
@@ -109,12 +120,13 @@ impl Filesystem {
     /// kernel look the name up again, which finds that draft.
     pub fn open_for_writing(
         &self,
+        caller: &Caller,
         ino: Ino,
         flags: i32,
-        tid: u32,
         answer: impl FnOnce(Answer<HandleId>) + Send + 'static,
     ) {
-        let opener = Process::of_thread(tid);
+        let opener = Process::of_thread(caller.tid);
+        let viewer = Arc::clone(&caller.viewer);
         let Some(Node::Image(id)) = self.inodes.node(ino) else {
             return answer(Err(Errno::ESTALE));
         };
@@ -123,10 +135,13 @@ impl Filesystem {
             if !this.settings.replace {
                 return answer(Err(Errno::EPERM));
             }
+            if let Err(errno) = viewer.may_write() {
+                return answer(Err(errno));
+            }
             let filesystem = Arc::clone(&this);
-            this.workers.run(move || answer(Err(filesystem.replace(id, flags, opener))));
+            this.workers.run(move || answer(Err(filesystem.replace(&viewer, id, flags, opener))));
         };
-        let Some(draft) = self.open_draft(ino) else { return replace(Box::new(answer)) };
+        let Some(draft) = self.own_draft(caller, ino) else { return replace(Box::new(answer)) };
         match self.keep_writer(&draft, opener) {
             Ok(handle) if flags & libc::O_TRUNC != 0 => {
                 let empty = |upload: &mut Upload| upload.set_len(0);
@@ -218,7 +233,7 @@ impl Filesystem {
         answer: impl FnOnce(Answer<u32>) + Send + 'static,
     ) {
         let source = match self.handle(source) {
-            Ok(Handle::Image(image)) => image,
+            Ok(Handle::Image { image, .. }) => image,
             // The kernel copies by reading and writing then.
             Ok(_) => return answer(Err(Errno::EOPNOTSUPP)),
             Err(errno) => return answer(Err(errno)),
@@ -245,11 +260,10 @@ impl Filesystem {
     ) {
         match self.handle(handle) {
             Ok(Handle::Draft { draft, writes: true, opener }) if draft.is_open() => {
-                let last_error = Arc::clone(&self.last_error);
                 let file = Arc::clone(&draft);
                 self.drafts.close(&draft, tid, opener, move |done| {
                     let refused = |error| {
-                        let errno = refuse(&last_error, &error);
+                        let errno = file.viewer.refuse(&error);
                         file.failure().unwrap_or(errno)
                     };
                     answer(done.map_err(refused));
@@ -267,7 +281,7 @@ impl Filesystem {
             Some(Handle::Draft { draft, writes: true, .. }) => {
                 self.drafts.release(&draft, answer);
             }
-            Some(Handle::Image(image)) => {
+            Some(Handle::Image { image, .. }) => {
                 self.close_image(image);
                 answer();
             }
@@ -299,7 +313,6 @@ impl Filesystem {
         change: impl FnOnce(&mut Upload) -> crate::error::Result<()> + Send + 'static,
         answer: impl FnOnce(Answer<()>) + Send + 'static,
     ) {
-        let last_error = Arc::clone(&self.last_error);
         let this = Arc::clone(draft);
         draft.run(move |desk| {
             let done = desk.upload(keep).and_then(|upload| {
@@ -308,7 +321,7 @@ impl Filesystem {
                 Ok(())
             });
             answer(done.map_err(|error| {
-                let errno = refuse(&last_error, &error);
+                let errno = this.viewer.refuse(&error);
                 // Past a limit nothing was written, but a file cut short there must not be sealed.
                 if !matches!(error, Error::Unsupported(_) | Error::Immutable(_)) {
                     desk.fail(&error);

@@ -5,7 +5,8 @@ use crate::cache::disk::CachedFile;
 use crate::catalog::model::{ImageId, Status};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
-use crate::images::{Images, policy};
+use crate::images::Images;
+use crate::images::policy::{Action, Nothing, Seen, Target};
 
 /// What is in the cache, and what is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,9 +32,9 @@ impl Images {
     /// Everything in the cache.
     ///
     /// # Errors
-    /// `Forbidden` unless `policy` lets one; `NotFound` without a cache.
-    pub fn cache_state(&self, ctx: &RequestContext, policy: &str) -> Result<CacheState> {
-        let caching = self.cache_for(ctx, policy)?;
+    /// `Forbidden` unless the policy lets one; `NotFound` without a cache.
+    pub fn cache_state(&self, ctx: &RequestContext, action: Action) -> Result<CacheState> {
+        let caching = self.cache_for(ctx, action, &Nothing)?;
         let mut cached = caching.list();
         cached.sort_unstable_by_key(|file| file.number);
         let queued = caching.fills().1.iter().map(|fill| fill.image()).collect();
@@ -45,9 +46,10 @@ impl Images {
     /// # Errors
     /// `NotFound` for an image or without a cache; `Forbidden`; `Invalid` for one without data;
     /// those of [`Caching::prefetch`].
-    pub fn cache_image(&self, ctx: &RequestContext, id: ImageId, policy: &str) -> Result<()> {
-        let image = self.get(ctx, id).map_err(|error| in_words_of_cache(error, id))?;
-        let caching = self.cache_for(ctx, policy)?;
+    pub fn cache_image(&self, ctx: &RequestContext, id: ImageId, action: Action) -> Result<()> {
+        self.check_old_resource(ctx, action)?;
+        let image = self.find(ctx, id).map_err(|error| in_words_of_cache(error, id))?;
+        let caching = self.cache_for(ctx, action, &Seen { image: &image, by: ctx })?;
         if image.status != Status::Active {
             let what = "Only images with status active can be targeted for queueing";
             return Err(Error::Invalid(what.to_owned()));
@@ -60,12 +62,18 @@ impl Images {
     /// # Errors
     /// `NotFound` for an image that is neither in the catalog nor here, or without a cache;
     /// `Forbidden`
-    pub fn uncache_image(&self, ctx: &RequestContext, id: ImageId, policy: &str) -> Result<()> {
-        match self.get(ctx, id) {
-            Err(Error::NotFound(_)) if self.caching().is_some_and(|c| c.knows(id)) => {}
-            found => drop(found.map_err(|error| in_words_of_cache(error, id))?),
-        }
-        self.cache_for(ctx, policy)?.evict(id);
+    pub fn uncache_image(&self, ctx: &RequestContext, id: ImageId, action: Action) -> Result<()> {
+        self.check_old_resource(ctx, action)?;
+        let caching = match self.find(ctx, id) {
+            Err(Error::NotFound(_)) if self.caching().is_some_and(|c| c.knows(id)) => {
+                self.cache_for(ctx, action, &Nothing)?
+            }
+            found => {
+                let image = found.map_err(|error| in_words_of_cache(error, id))?;
+                self.cache_for(ctx, action, &Seen { image: &image, by: ctx })?
+            }
+        };
+        caching.evict(id);
         Ok(())
     }
 
@@ -77,9 +85,9 @@ impl Images {
         &self,
         ctx: &RequestContext,
         target: ClearTarget,
-        policy: &str,
+        action: Action,
     ) -> Result<(usize, usize)> {
-        let caching = self.cache_for(ctx, policy)?;
+        let caching = self.cache_for(ctx, action, &Nothing)?;
         Ok(match target {
             ClearTarget::All => {
                 let waiting = caching.drop_queue();
@@ -95,8 +103,8 @@ impl Images {
     ///
     /// # Errors
     /// `Forbidden`; `NotFound` without a cache.
-    pub fn tidy_cache(&self, ctx: &RequestContext, policy: &str) -> Result<()> {
-        self.cache_for(ctx, policy)?.disk.sweep();
+    pub fn tidy_cache(&self, ctx: &RequestContext, action: Action) -> Result<()> {
+        self.cache_for(ctx, action, &Nothing)?.disk.sweep();
         Ok(())
     }
 
@@ -106,16 +114,29 @@ impl Images {
     /// `Forbidden`; `NotFound` for the image or without a cache; `Conflict` when this daemon does
     /// not know its own URL (`worker_self_reference_url`).
     pub fn cached_nodes(&self, ctx: &RequestContext, id: ImageId) -> Result<Vec<String>> {
-        let caching = self.cache_for(ctx, "list_cached_nodes")?;
+        let caching = self.cache_for(ctx, Action::ListCachedNodes, &Nothing)?;
         let Some(node) = &self.options().worker_self_reference_url else {
             return Err(Error::Conflict("Centralized caching is not enabled".to_owned()));
         };
-        self.get(ctx, id).map_err(|error| in_words_of_cache(error, id))?;
+        self.find(ctx, id).map_err(|error| in_words_of_cache(error, id))?;
         Ok(caching.holds(id).then(|| node.clone()).into_iter().collect())
     }
 
-    fn cache_for(&self, ctx: &RequestContext, policy: &str) -> Result<&Caching> {
-        policy::check_service(ctx, policy)?;
+    /// The older resources look at the policy before they look at the image.
+    fn check_old_resource(&self, ctx: &RequestContext, action: Action) -> Result<()> {
+        if action == Action::ManageImageCache {
+            self.policy().check_service(ctx, action)?;
+        }
+        Ok(())
+    }
+
+    fn cache_for(
+        &self,
+        ctx: &RequestContext,
+        action: Action,
+        target: &dyn Target,
+    ) -> Result<&Caching> {
+        self.policy().check(ctx, action, target)?;
         self.caching().map(|caching| &**caching).ok_or_else(|| {
             Error::NotFound("Caching via API is not supported at this site.".to_owned())
         })

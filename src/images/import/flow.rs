@@ -21,7 +21,7 @@ use super::{FAILED_IMPORT, IMPORTING_TO, Job, Method, STAGE_HOST, merge_stores};
 use crate::catalog::model::{Image, Status};
 use crate::error::{Error, Result};
 use crate::images::crash::{self, Step};
-use crate::images::storage_quota::Hold;
+use crate::images::quota::totals::{Counted, Hold};
 use crate::images::tasks::INTERNAL_ERROR;
 use crate::images::{Images, format};
 use crate::store::{ImageReader, Store};
@@ -40,6 +40,10 @@ struct Stand {
     copies: u64,
     /// Its part of the project's quota, where there is one.
     hold: Option<Hold>,
+    /// Its part of what the project may stage, and its place among the project's uploads, where those
+    /// are limited.
+    staged: Option<Hold>,
+    turn: Option<Hold>,
     /// A store has something of it that it could not remove.
     left_behind: bool,
     /// What the record says besides, once it names the data.
@@ -105,12 +109,13 @@ impl Images {
             Ok(())
         })?;
         stand.begun = true;
-        stand.hold = self.storage_quota.begin(&image);
+        self.hold_quotas(job, &image, stand).map_err(Failure::Unprepared)?;
         crash::point(Step::Importing);
         let source = if job.is_copy() {
             self.existing_data(&image)?
         } else {
-            let prepared = self.prepare(job, &image, running).map_err(Failure::Unprepared)?;
+            let prepared = self.prepare(job, &image, running, stand.staged.as_ref());
+            let prepared = prepared.map_err(Failure::Unprepared)?;
             stand.alterations = Some(prepared.alterations);
             prepared.data
         };
@@ -121,6 +126,21 @@ impl Images {
         if let Err(error) = self.unstage(job.image) {
             warn!(image = %job.image, %error, "staged data is removed later");
             stand.left_behind = true;
+        }
+        Ok(())
+    }
+
+    /// What the import takes of the project's quotas.
+    fn hold_quotas(&self, job: &Job, image: &Image, stand: &mut Stand) -> Result<()> {
+        stand.turn = self.totals.claim(Counted::Coming, image, &*self.catalog)?;
+        stand.hold = self.totals.begin(Counted::Stored, image)?;
+        match (&job.method, &stand.hold, image.size) {
+            // It is known already.
+            (Method::Direct, Some(hold), Some(size)) => hold.set(&*self.catalog, size)?,
+            (Method::WebDownload { .. }, ..) => {
+                stand.staged = self.totals.begin(Counted::Staged, image)?;
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -303,7 +323,7 @@ impl Images {
             Failure::At(store, error) => (vec![store.clone()], error.to_string(), false),
             Failure::Everywhere => (Vec::new(), "no store would have it".to_string(), true),
         };
-        let fetched = matches!(job.method, Method::WebDownload { .. });
+        let fetched = job.method.is_fetched();
         queued |= fetched || stop.is_some();
         let failed = match (stop, fetched) {
             (Some(_), _) => Vec::new(),

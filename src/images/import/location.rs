@@ -25,7 +25,7 @@ use crate::images::Images;
 use crate::images::adopt::for_each_piece;
 use crate::images::digest::{Digester, Digests, HashAlgorithm};
 use crate::images::locations::{Expected, check_formats};
-use crate::images::policy::{self, Action};
+use crate::images::policy::Action;
 use crate::images::tasks::INTERNAL_ERROR;
 
 /// How long to wait before data is read again that could not be read; each time twice as long.
@@ -48,14 +48,14 @@ impl Images {
         url: &str,
         validation: &Map<String, Value>,
     ) -> Result<()> {
-        let mut image = self.get(ctx, id)?;
+        let mut image = self.find(ctx, id)?;
         if image.status != Status::Queued {
             return Err(Error::Conflict(format!(
                 "It's not allowed to add locations if image status is {}.",
                 image.status
             )));
         }
-        policy::check(ctx, Action::AddImageLocation, &image)?;
+        self.policy().check_image(ctx, Action::AddImageLocation, &image)?;
         self.check_who_may(ctx, url)?;
         let expected = expected(validation)?;
         self.check_where(id, url)?;

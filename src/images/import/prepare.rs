@@ -19,7 +19,9 @@ use super::workers::Running;
 use super::{Job, Method};
 use crate::catalog::model::Image;
 use crate::error::{Error, Result};
+use crate::identity::RequestContext;
 use crate::images::Images;
+use crate::images::quota::totals::Hold;
 use crate::store::ImageReader;
 use crate::store::file::reader_of;
 
@@ -27,6 +29,13 @@ use crate::store::file::reader_of;
 pub(super) struct Prepared {
     pub(super) data: Arc<dyn ImageReader>,
     pub(super) alterations: Alterations,
+}
+
+/// Glance: plugins set properties with an administrator's rights.
+fn elevated(by: RequestContext) -> RequestContext {
+    let mut roles = by.roles;
+    roles.push("admin".to_string());
+    RequestContext { admin: true, roles, ..by }
 }
 
 /// What plugins have changed in the record.
@@ -55,7 +64,7 @@ impl Alterations {
 }
 
 impl Images {
-    /// Gets the data of an image, and does to it what the operator wants.
+    /// Gets the data of an image, within `quota`, and does to it what the operator wants.
     ///
     /// # Errors
     /// Those of web-download, of the staging area and of plugins; `Gone` when the import is to end.
@@ -64,6 +73,7 @@ impl Images {
         job: &mut Job,
         image: &Image,
         running: &Running,
+        quota: Option<&Hold>,
     ) -> Result<Prepared> {
         let watch = running.watch();
         let area = self.staging()?;
@@ -74,28 +84,50 @@ impl Images {
         };
         let (id, by, method) = (job.image, job.by.clone(), job.method.clone());
         self.noting(job, watch, || {
+            let mut after = image.clone();
             let staged = match &method {
-                Method::WebDownload { uri } => self.fetch(uri.as_deref(), &plugins, watch)?,
+                Method::WebDownload { uri } => {
+                    self.fetch(uri.as_deref(), &plugins, watch, quota)?
+                }
+                Method::GlanceDownload(peer) => {
+                    self.fetch_from_peer(peer, &mut after, &plugins, watch, quota)?
+                }
                 Method::Direct | Method::Copy | Method::Location { .. } => area.file(id)?,
             };
-            let mut after = image.clone();
             let data = plugins.run(&by, &mut after, staged, watch)?;
+            self.check_draft(&elevated(by.clone()), image, &after)?;
             let data = reader_of(data, format!("the data of image {id}"))?;
             after.size = Some(data.size());
             Ok(Prepared { data, alterations: Alterations { before: image.clone(), after } })
         })
     }
 
-    fn fetch(&self, uri: Option<&str>, plugins: &Plugins, watch: &Watch) -> Result<File> {
+    fn fetch(
+        &self,
+        uri: Option<&str>,
+        plugins: &Plugins,
+        watch: &Watch,
+        quota: Option<&Hold>,
+    ) -> Result<File> {
         let file = unnamed_file(&plugins.directory)?;
-        let mut length = 0;
-        let mut append = |piece: &[u8]| {
-            let written = file.write_all_at(piece, length);
-            length += piece.len() as u64;
-            written.map_err(Error::io("write", "downloaded data"))
-        };
-        self.web.download(uri.unwrap_or_default(), plugins.size_cap, watch, &mut append)?;
+        let (uri, cap) = (uri.unwrap_or_default(), plugins.size_cap);
+        self.web.download(uri, cap, watch, &mut self.appending(&file, quota))?;
         Ok(file)
+    }
+
+    /// Writes one piece after the other, as far as the project's quota lets it.
+    pub(super) fn appending(
+        &self,
+        file: &File,
+        quota: Option<&Hold>,
+    ) -> impl FnMut(&[u8]) -> Result<()> {
+        let mut length = 0;
+        move |piece| {
+            let (at, end) = (length, length + piece.len() as u64);
+            quota.map_or(Ok(()), |quota| quota.set(&*self.catalog, end))?;
+            length = end;
+            file.write_all_at(piece, at).map_err(Error::io("write", "downloaded data"))
+        }
     }
 
     /// Does something that may take long, and notes now and then that the task goes on.

@@ -30,6 +30,7 @@ use ureq::http::header::{CONTENT_LENGTH, LOCATION};
 
 use super::watch::Watch;
 use crate::error::{Error, Result};
+use crate::identity::Secret;
 use connection::Bounds;
 pub use connection::Trust;
 use resolve::{Resolve, SystemResolver};
@@ -101,6 +102,39 @@ impl Web {
         self.download_trusting(&Trust::of_the_system, uri, cap, watch, sink)
     }
 
+    /// Downloads from a server that the operator has named (in Keystone's catalog), who may be
+    /// anywhere, and who is told the token.  Otherwise as [`download`](Self::download), but that no
+    /// redirect is followed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn download_from_peer(
+        &self,
+        url: &str,
+        token: &Secret,
+        cap: u64,
+        watch: &Watch,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<u64> {
+        let target = Target::parse(url)
+            .ok_or_else(|| Error::Invalid(format!("{url} in the service catalog is not a URL")))?;
+        let addresses = match &target.host {
+            TargetHost::Address(address) => vec![*address],
+            TargetHost::Name(name) => self.resolver.resolve(name, RESOLVE.min(watch.left())),
+        };
+        if addresses.is_empty() {
+            return Err(Error::Invalid(format!("the host of {target} cannot be found")));
+        }
+        let trust =
+            if target.scheme() == "https" { Trust::of_the_system()? } else { Trust::of(&[]) };
+        let bounds = Bounds { silence: self.silence, watch: watch.clone() };
+        let response = connection::get(&target, &addresses, &trust, Some(token), &bounds)?;
+        match response.status() {
+            StatusCode::OK => receive(&target, response, cap, watch, sink),
+            status => Err(Error::Invalid(format!("{target} answers with status {status}"))),
+        }
+    }
+
     fn download_trusting(
         &self,
         trust: &dyn Fn() -> Result<Trust>,
@@ -116,7 +150,7 @@ impl Web {
             let addresses = self.addresses(&target, RESOLVE.min(watch.left()))?;
             // Without TLS nobody is trusted, and a system without certificates will do.
             let trust = if target.scheme() == "https" { trust()? } else { Trust::of(&[]) };
-            let response = connection::get(&target, &addresses, &trust, &bounds)?;
+            let response = connection::get(&target, &addresses, &trust, None, &bounds)?;
             debug!(%target, ?addresses, status = %response.status(), "web-download");
             match response.status() {
                 StatusCode::OK => return receive(&target, response, cap, watch, sink),

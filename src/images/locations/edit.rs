@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::policy::{self, Action};
+use super::super::policy::Action;
 use super::super::{Images, fields::Edit, quota};
 use super::digests;
 use crate::catalog::model::{Image, Location, Status};
@@ -42,7 +42,7 @@ impl Images {
         position: &str,
         value: &Value,
     ) -> Result<()> {
-        policy::check(ctx, Action::SetImageLocation, image)?;
+        self.policy().check_image(ctx, Action::SetImageLocation, image)?;
         self.check_visible("add")?;
         check_status(image, "add", &[Status::Active, Status::Queued])?;
         let digests = digests::said(image, std::slice::from_ref(value), &self.options)?;
@@ -70,7 +70,7 @@ impl Images {
             // OSSA-2016-006: nor is this a way back to `queued`.
             return Err(Error::Refused("Cannot set locations to empty list.".to_string()));
         }
-        policy::check(ctx, Action::SetImageLocation, image)?;
+        self.policy().check_image(ctx, Action::SetImageLocation, image)?;
         self.check_visible("update")?;
         check_status(image, "replace", &[Status::Active, Status::Queued])?;
         let digests = digests::said(image, values, &self.options)?;
@@ -105,13 +105,13 @@ impl Images {
         image: &mut Image,
         position: &str,
     ) -> Result<()> {
-        policy::check(ctx, Action::DeleteImageLocation, image)?;
+        self.policy().check_image(ctx, Action::DeleteImageLocation, image)?;
         self.check_visible("remove")?;
         check_status(image, "remove", &[Status::Active])?;
         if image.locations.len() == 1 {
             // OSSA-2016-006
             let text = "Cannot remove last location in the image.";
-            return Err(Error::Forbidden(text.to_string()));
+            return Err(Error::Refused(text.to_string()));
         }
         let last = image.locations.len().saturating_sub(1);
         let position = index(position, last).filter(|position| *position <= last);

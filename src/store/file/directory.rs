@@ -47,7 +47,10 @@ impl Directory {
     pub(super) fn open(datadir: &Path) -> Result<Self> {
         let path = plain_path(datadir)?;
         let unusable = |error: io::Error| {
-            Error::Config(format!("filesystem_store_datadir {path} cannot be used: {error}"))
+            Error::Config(format!(
+                "directory {path} cannot be used: {error}; make it, for this user to write to, or name \
+                 another: filesystem_store_datadir for images, node_staging_uri for what is imported"
+            ))
         };
         DirBuilder::new().recursive(true).mode(0o750).create(&path).map_err(unusable)?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;

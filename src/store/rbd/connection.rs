@@ -98,7 +98,10 @@ impl Handle {
                 || "ceph.conf in its usual places".to_owned(),
                 |path| path.display().to_string(),
             );
-            Error::Config(format!("rbd_store_ceph_conf: cannot read {file}: {error}"))
+            Error::Config(format!(
+                "rbd_store_ceph_conf: cannot read {file}: {error}; copy the \
+                 cluster's ceph.conf there"
+            ))
         })
     }
 

@@ -20,6 +20,7 @@ use ureq::{Agent, Body};
 use super::super::watch::Watch;
 use super::uri::Target;
 use crate::error::{Error, Result};
+use crate::identity::Secret;
 
 /// How long connecting may take, TLS included.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -72,7 +73,8 @@ pub(super) struct Bounds {
     pub(super) watch: Watch,
 }
 
-/// Asks for a target at one of the addresses, the first that accepts.  Any status is an answer.
+/// Asks for a target at one of the addresses, the first that accepts, with a token if there is one.
+/// Any status is an answer.
 ///
 /// # Errors
 /// `Io`, `Invalid` for what is not HTTP; those of the watch.
@@ -80,6 +82,7 @@ pub(super) fn get(
     target: &Target,
     addresses: &[IpAddr],
     trust: &Trust,
+    token: Option<&Secret>,
     bounds: &Bounds,
 ) -> Result<ureq::http::Response<Body>> {
     let config = Agent::config_builder()
@@ -103,7 +106,11 @@ pub(super) fn get(
     let checked =
         Checked { host: target.host_in_uri(), port: target.port, addresses: addresses.to_vec() };
     let agent = Agent::with_parts(config, connector, checked);
-    agent.get(target.as_str()).call().map_err(|error| failure(target, error))
+    let mut request = agent.get(target.as_str());
+    if let Some(token) = token {
+        request = request.header("X-Auth-Token", token.expose());
+    }
+    request.call().map_err(|error| failure(target, error))
 }
 
 /// What a failure of ureq is called here.
