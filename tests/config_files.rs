@@ -43,7 +43,7 @@ fn options_of(file: &Path) -> BTreeSet<String> {
 fn on_this_machine(directory: &Path) -> String {
     let path = directory.join("90-here.conf");
     let text = "[DEFAULT]\nbind_host = 127.0.0.1\n[database]\nconnection = sqlite:////srv/glance.sqlite\n\
-                [paste_deploy]\nflavor =\n";
+                [paste_deploy]\nflavor =\n[oslo_policy]\npolicy_file =\n";
     fs::write(&path, text).unwrap();
     path.display().to_string()
 }

@@ -358,7 +358,8 @@ options! {
         "keystone, also with +caching or +cachemanagement: every request needs a token; empty: no authentication.";
     TASK_TIME_TO_LIVE: ["task"] "task_time_to_live" old [("DEFAULT", "task_time_to_live")], "48",
         "Hours that a task is remembered after it has ended.";
-    POLICY_FILE: ["oslo_policy"] "policy_file" old [("DEFAULT", "policy_file")], "policy.yaml",
+    POLICY_FILE: ["oslo_policy"] "policy_file" old [("DEFAULT", "policy_file")],
+        "<policy.yaml beside the configuration file, if there is one>",
         "Rules of who may do what where they are not to be the default ones; relative paths begin \
          beside the configuration file.";
     POLICY_DIRS: ["oslo_policy"] "policy_dirs" old [("DEFAULT", "policy_dirs")], "policy.d",

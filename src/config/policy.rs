@@ -47,12 +47,11 @@ impl PolicyFiles {
 
 fn file(reader: &mut Reader) -> Result<Option<PathBuf>> {
     let option = &options::POLICY_FILE;
-    let Some(found) = reader.text(option)?.filter(|found| !found.text.trim().is_empty()) else {
-        return Ok(None);
+    let found = match reader.text(option)? {
+        Some(found) if found.text.trim().is_empty() => return Ok(None),
+        Some(found) => return required(reader, option, &found).map(Some),
+        None => Found::derived(option, "policy.yaml".to_string(), None),
     };
-    if found.place.is_some() {
-        return required(reader, option, &found).map(Some);
-    }
     let there = search(reader, &found);
     if there.is_none() {
         let old = beside(reader, &found).map(|directory| directory.join("policy.json"));
