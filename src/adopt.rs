@@ -8,10 +8,7 @@ mod directory;
 mod report;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::catalog::Catalog;
-use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 use crate::config::stores::{StoreKind, StoreSettings};
 use crate::daemon;
@@ -105,7 +102,7 @@ fn store_of_directory<'c>(
 
 fn adopt_in(config: &Config, settings: &StoreSettings, report: &mut Report) -> Result<()> {
     config.create_state_dir()?;
-    let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&config.catalog)?);
+    let catalog = config.catalog.open()?.images;
     let store = daemon::open_store(settings)?;
     let options = daemon::image_options(config)?;
     let adoption = Adoption::new(catalog, options, config.project.clone());

@@ -1,17 +1,26 @@
 //! The catalog: what is known about each image, in a database that is Glance's own.
 //!
 //! [`Catalog`] is the one trait that `images` uses; [`sqlite`] implements it for the embedded
-//! default.  A catalog stores and finds: who may see or change an image, and what a change means,
+//! default, [`mysql`] for the database of an existing deployment; [`database`] is the place where
+//! one of the two is chosen.  A catalog stores and finds: who may see or change an image, and what a change means,
 //! is decided in `images`.  Bytes are the business of `store`.
 //!
 //! Other processes (another glancefs, the real glance-api) may write to the same database at any
 //! time, so every change of state is compare-and-swap and nothing is assumed to stay as read.
 
+pub mod database;
+pub mod location_key;
 pub mod metadefs;
 pub mod model;
+pub mod mysql;
 pub mod query;
 pub mod sqlite;
 pub mod tasks;
+mod versions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::identity::ProjectId;
@@ -61,18 +70,25 @@ pub trait Catalog: TaskCatalog {
     /// `time_property` names the property whose value becomes [`Row::mtime`].
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>>;
 
-    /// Images whose record or one of whose memberships (deleted ones included) was stamped at or after
-    /// `since`, each with every such stamp.
+    /// Images whose record (deleted ones included) was stamped at or after `since`, each with its
+    /// stamp.  Members are the matter of [`sharings`](Self::sharings).
     fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>>;
 
     /// How many images are there, and the newest stamp of any record.
     fn summary(&self) -> Result<Summary>;
 
     /// A number that differs from the last one when somebody *else* (another process, or another
-    /// `Catalog` in this one) has changed the database since; changes made through this `Catalog`
-    /// do not move it.  Cheap and never waits: meant to be asked several times a second.  It may
-    /// lag while a write of ours is under way, and may (rarely) move without a change.
+    /// `Catalog` in this one) has changed the database since.  Cheap: meant to be asked several
+    /// times a second.  It may lag while a write of ours is under way, and may move without a
+    /// change, or for our own.
     fn change_counter(&self) -> Result<i64>;
+
+    /// How far apart two changes of an image must be for its stamps to differ.
+    fn stamp_resolution(&self) -> Duration;
+
+    /// A number for each image that has members, which differs from the last one when those, or
+    /// what they make of the image, have changed: no stamp of the image tells that.
+    fn sharings(&self) -> Result<Arc<HashMap<ImageId, u64>>>;
 
     /// Bytes that the images of `owner` take (of nobody: those without one), but for some: the
     /// size of each, times its locations.  Glance: `user_get_storage_usage`.
@@ -113,6 +129,15 @@ pub trait Catalog: TaskCatalog {
 
     /// Whether the image was shared with `project`, whatever the project made of it.
     fn is_member(&self, id: ImageId, project: &ProjectId) -> Result<bool>;
+}
+
+/// What was found to do when a database was to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncOutcome {
+    /// There was none: it was made.
+    Created,
+    /// It was there, of a version that can be worked with.
+    Current,
 }
 
 /// Which images are counted.

@@ -15,7 +15,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::adopt::{AdoptSettings, Place};
 use crate::catalog::metadefs::Existing;
-use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::logging::LogFormat;
 use crate::config::mount_options::{KNOWN, MountOptions};
 use crate::config::{Config, Listen, Overrides, default_state_dir, files};
@@ -364,20 +363,20 @@ impl DbCommand {
         match self {
             Self::Sync(files) => {
                 let config = files.load_for_database(log)?;
-                SqliteCatalog::sync(&config.catalog)?;
-                println!("{} is up to date", config.catalog.display());
+                config.catalog.sync()?;
+                println!("{} is up to date", config.catalog);
             }
             Self::LoadMetadefs(arguments) => {
                 let existing = arguments.existing();
                 let config = arguments.files.load_for_database(log)?;
-                let catalog = SqliteCatalog::open(&config.catalog)?;
-                load::run(&catalog, &arguments.path, existing)?;
+                let catalog = config.catalog.open()?.metadefs;
+                load::run(&*catalog, &arguments.path, existing)?;
             }
             Self::Version(files) => {
                 let config = files.load(Listen::Off, None, log)?;
-                match SqliteCatalog::version(&config.catalog)? {
+                match config.catalog.version()? {
                     Some(version) => println!("{version}"),
-                    None => println!("{} holds no catalog yet", config.catalog.display()),
+                    None => println!("{} holds no catalog yet", config.catalog),
                 }
             }
         }
@@ -400,7 +399,7 @@ impl Files {
     /// The same as [`load`](Self::load), for a command that may make the database.
     fn load_for_database(self, log: LogWishes) -> Result<Config> {
         let config = self.load(Listen::Off, None, log)?;
-        if config.catalog.starts_with(&config.state_dir) {
+        if config.catalog.path().is_some_and(|path| path.starts_with(&config.state_dir)) {
             config.create_state_dir()?;
         }
         Ok(config)

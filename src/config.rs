@@ -5,6 +5,7 @@
 //! fatal: [`Config::log_notes`] names each once.  Acting on the values is left to everybody else;
 //! `-o` of the mount is in [`mount_options`].
 
+mod database;
 pub mod files;
 pub mod http;
 mod import;
@@ -35,6 +36,7 @@ pub use reader::UnusedOption;
 use http::Http;
 use logging::{LogFormat, Logging};
 
+use crate::catalog::database::Database;
 use crate::error::{Error, Result};
 use crate::identity::local::UidMap;
 use crate::identity::{ProjectId, RequestContext};
@@ -103,8 +105,8 @@ pub struct Config {
     /// `[glancefs] state_dir`; default `/var/lib/glancefs` for root, else `glancefs` under
     /// `$XDG_STATE_HOME` or `~/.local/state`.
     pub state_dir: PathBuf,
-    /// The SQLite database.  `[database] connection`; default `<state_dir>/glance.sqlite`.
-    pub catalog: PathBuf,
+    /// The catalog's database.  `[database] connection`; default `<state_dir>/glance.sqlite`.
+    pub catalog: Database,
     /// Where images live, the default store first; there is one at least.
     pub stores: Vec<StoreSettings>,
     /// The names of the stores, in the operator's order; empty without `enabled_backends`, where
@@ -233,7 +235,7 @@ impl Config {
         let project = reader.word(&options::MOUNT_PROJECT)?.map(ProjectId::new);
         let project = overrides.project.clone().or(project);
         let mut config = Self {
-            catalog: catalog(reader, &state_dir)?,
+            catalog: database::database(reader, &state_dir)?,
             stores: stores.stores,
             enabled_backends: stores.enabled_backends,
             listen: listen(reader, overrides.listen)?,
@@ -418,31 +420,6 @@ fn state_dir(reader: &mut Reader, overrides: &Overrides) -> Result<PathBuf> {
     match overrides.state_dir.clone().or(configured) {
         Some(path) => absolute(path),
         None => default_state_dir(),
-    }
-}
-
-/// The path in an SQLAlchemy URL of SQLite.  Messages never hold the URL: it may have a password.
-fn catalog(reader: &mut Reader, state_dir: &Path) -> Result<PathBuf> {
-    let Some(found) = reader.text(&options::CONNECTION)?.filter(|f| !f.text.trim().is_empty())
-    else {
-        return Ok(state_dir.join("glance.sqlite"));
-    };
-    let url = found.text.trim();
-    let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
-    let wrong = |wanted: &str| Err(bad_value(&options::CONNECTION, Some(&found), wanted));
-    match scheme.split('+').next().unwrap_or_default() {
-        "sqlite" => {
-            let path = rest.split('?').next().unwrap_or_default();
-            match path.strip_prefix('/') {
-                Some(path) if !path.is_empty() && path != ":memory:" => absolute(path),
-                _ => wrong("write sqlite:////absolute/path (four slashes)"),
-            }
-        }
-        "mysql" | "mariadb" => wrong(
-            "a catalog in MySQL or MariaDB is not possible yet; sqlite:////absolute/path is, and \
-             without the option the catalog is glance.sqlite in the state directory",
-        ),
-        _ => wrong("write sqlite:////absolute/path (four slashes)"),
     }
 }
 

@@ -30,7 +30,6 @@ use tracing::warn;
 
 use crate::admin::{self, AdminSocket, MountReport};
 use crate::api;
-use crate::catalog::sqlite::SqliteCatalog;
 use crate::config::Config;
 use crate::config::mount_options::MountOptions;
 use crate::config::policy::PolicyFiles;
@@ -191,14 +190,13 @@ impl House {
     fn open_within(config: &Config, patience: Duration) -> Result<Self> {
         config.create_state_dir()?;
         let lock = lock::lock(config, patience)?;
-        let catalog = Arc::new(SqliteCatalog::open(&config.catalog)?);
+        let catalog = config.catalog.open()?;
         let stores = stores::open(config)?;
         let journal = Journal::open(config.state_dir.join("journal"))?;
-        let records = Arc::<SqliteCatalog>::clone(&catalog);
-        let images = Images::new(records, stores, journal, image_options(config)?)?;
+        let images = Images::new(catalog.images, stores, journal, image_options(config)?)?;
         follow_others(Arc::clone(&images))?;
         let policy = Arc::clone(&images.options().policy);
-        let metadefs = Arc::new(Metadefs::new(catalog).with_policy(policy));
+        let metadefs = Arc::new(Metadefs::new(catalog.metadefs).with_policy(policy));
         Ok(Self { images, metadefs, _lock: lock })
     }
 

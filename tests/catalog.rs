@@ -1,51 +1,121 @@
-//! The embedded catalog on a real file: what is written can be read, and the rules of writing hold.
+//! The catalog on a real database: what is written can be read, and the rules of writing hold.
+//!
+//! On an SQLite file, and with `GLANCEFS_TEST_CATALOG=mysql` on a MariaDB.
 
 // Also outside of the test functions themselves a panic is a failed test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "harness/database.rs"]
+mod database;
+#[path = "catalog/encrypted.rs"]
+mod encrypted;
 #[path = "catalog/listing.rs"]
 mod listing;
+#[path = "harness/mariadb.rs"]
+mod mariadb;
 #[path = "catalog/metadefs.rs"]
 mod metadefs;
+#[path = "catalog/mysql.rs"]
+mod mysql_server;
 #[path = "catalog/sharing.rs"]
 mod sharing;
+#[path = "catalog/sqlite.rs"]
+mod sqlite_file;
 #[path = "catalog/tasks.rs"]
 mod tasks;
 #[path = "catalog/timings.rs"]
 mod timings;
-
-use std::path::PathBuf;
+#[path = "catalog/totals.rs"]
+mod totals;
 
 use glancefs::catalog::Catalog;
+use glancefs::catalog::database::{Database, Place};
+use glancefs::catalog::metadefs::MetadefCatalog;
 use glancefs::catalog::model::{Image, ImageId, Location, Status, Timestamp, Visibility};
-use glancefs::catalog::sqlite::{SqliteCatalog, SyncOutcome};
+use glancefs::catalog::mysql::MysqlCatalog;
+use glancefs::catalog::sqlite::SqliteCatalog;
 use glancefs::error::Error;
 use glancefs::identity::ProjectId;
-use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// A catalog in a directory of its own.
+use database::Raw;
+
+/// All that a catalog is.
+trait Whole: Catalog + MetadefCatalog {}
+
+impl<T: Catalog + MetadefCatalog> Whole for T {}
+
+/// A catalog of its own, in a file or on a server.
 struct Fixture {
-    catalog: SqliteCatalog,
-    path: PathBuf,
-    _directory: TempDir,
+    catalog: Box<dyn Whole>,
+    database: Database,
+    directory: TempDir,
 }
 
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("glance.sqlite");
-        Self { catalog: SqliteCatalog::open(&path).unwrap(), path, _directory: directory }
+        let database = database::of(directory.path());
+        if database::is_on_server() {
+            mysql_server::make_wide_tables(&database);
+        }
+        Self { catalog: open(&database), database, directory }
+    }
+
+    /// A second catalog on the same database.
+    fn another(&self) -> Box<dyn Whole> {
+        open(&self.database)
     }
 
     /// A connection as another program would make it.
-    fn raw(&self) -> Connection {
-        Connection::open(&self.path).unwrap()
+    fn raw(&self) -> Raw {
+        Raw::to(&self.database)
     }
 
     /// The one integer that `sql` answers.
     fn number(&self, sql: &str) -> i64 {
-        self.raw().query_row(sql, [], |row| row.get(0)).unwrap()
+        self.raw().number(sql)
+    }
+
+    /// The first column of what `sql` finds.
+    fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = self.raw().rows(sql, &[]);
+        rows.into_iter().map(|mut row| row.swap_remove(0).unwrap()).collect()
+    }
+
+    /// The database as glance-api.conf names it.
+    fn url(&self) -> String {
+        match &self.database.place {
+            Place::File(path) => format!("sqlite:///{}", path.display()),
+            Place::Server(server) => mariadb::Server::shared().url(&server.database),
+        }
+    }
+
+    /// The moment that is recorded for a moment: Glance's columns keep seconds on a server.
+    fn kept(&self, time: Timestamp) -> Timestamp {
+        match database::is_on_server() {
+            true => Timestamp::from_micros(time.as_micros() / 1_000_000 * 1_000_000),
+            false => time,
+        }
+    }
+
+    /// The image that is recorded for an image.
+    fn kept_image(&self, image: &Image) -> Image {
+        let (created_at, updated_at) = (self.kept(image.created_at), self.kept(image.updated_at));
+        Image { created_at, updated_at, ..image.clone() }
+    }
+}
+
+/// This second.
+fn now() -> Timestamp {
+    Timestamp::from_micros(Timestamp::now().as_micros() / 1_000_000 * 1_000_000)
+}
+
+fn open(database: &Database) -> Box<dyn Whole> {
+    let key = database.location_key.clone();
+    match &database.place {
+        Place::File(path) => Box::new(SqliteCatalog::open(path).unwrap().with_location_key(key)),
+        Place::Server(server) => Box::new(MysqlCatalog::open(server, key).unwrap()),
     }
 }
 
@@ -88,23 +158,10 @@ fn an_image_reads_back_as_it_was_inserted() {
     let fixture = Fixture::new();
     for image in [full_image(), Image::new(ImageId::random(), None)] {
         fixture.catalog.insert(&image).unwrap();
-        assert_eq!(fixture.catalog.get(image.id).unwrap(), Some(image));
+        let read = fixture.catalog.get(image.id).unwrap();
+        assert_eq!(read, Some(fixture.kept_image(&image)));
     }
     assert_eq!(fixture.catalog.get(ImageId::random()).unwrap(), None);
-}
-
-#[test]
-fn values_are_written_as_sqlalchemy_writes_them() {
-    let fixture = Fixture::new();
-    fixture.catalog.insert(&full_image()).unwrap();
-    let text = |sql: &str| -> String { fixture.raw().query_row(sql, [], |r| r.get(0)).unwrap() };
-    assert_eq!(text("SELECT created_at FROM images"), "2026-11-21 01:02:03.123456");
-    assert_eq!(text("SELECT updated_at FROM images"), "2026-11-21 01:02:04.000000");
-    assert_eq!(fixture.number("SELECT protected + os_hidden + deleted FROM images"), 2);
-    assert_eq!(text("SELECT typeof(deleted_at) FROM images"), "null");
-    let store = "SELECT json_extract(meta_data, '$.store') FROM image_locations ORDER BY id";
-    assert_eq!(text(store), "fast");
-    assert_eq!(text("SELECT group_concat(DISTINCT status) FROM image_locations"), "active");
 }
 
 #[test]
@@ -126,9 +183,9 @@ fn a_save_writes_every_field_that_differs() {
     let old = Image::new(new.id, None);
     fixture.catalog.insert(&old).unwrap();
     assert!(fixture.catalog.save(&old, &new, &[Status::Queued]).unwrap());
-    assert_eq!(fixture.catalog.get(new.id).unwrap().as_ref(), Some(&new));
+    assert_eq!(fixture.catalog.get(new.id).unwrap(), Some(fixture.kept_image(&new)));
     assert!(fixture.catalog.save(&new, &old, &[Status::Active]).unwrap());
-    assert_eq!(fixture.catalog.get(new.id).unwrap(), Some(old));
+    assert_eq!(fixture.catalog.get(new.id).unwrap(), Some(fixture.kept_image(&old)));
 }
 
 #[test]
@@ -163,7 +220,7 @@ fn a_save_from_another_status_writes_nothing() {
     assert!(!fixture.catalog.save(&old, &new, &[Status::Queued, Status::Saving]).unwrap());
     assert!(!fixture.catalog.save(&old, &new, &[]).unwrap());
     assert!(!fixture.catalog.delete(old.id, &[Status::Queued]).unwrap());
-    assert_eq!(fixture.catalog.get(old.id).unwrap().as_ref(), Some(&old));
+    assert_eq!(fixture.catalog.get(old.id).unwrap(), Some(fixture.kept_image(&old)));
     assert!(fixture.catalog.delete(old.id, &[Status::Active]).unwrap());
     assert!(!fixture.catalog.save(&old, &new, Status::THERE).unwrap());
     assert!(!fixture.catalog.delete(old.id, Status::THERE).unwrap());
@@ -176,12 +233,13 @@ fn a_property_deleted_and_set_again_is_the_same_record_alive() {
     let mut without = with.clone();
     without.properties.clear();
     fixture.catalog.insert(&with).unwrap();
-    let deleted = "SELECT count(*) FROM image_properties WHERE deleted = 1 AND deleted_at <> ''";
+    let deleted =
+        "SELECT count(*) FROM image_properties WHERE deleted = 1 AND deleted_at IS NOT NULL";
     assert!(fixture.catalog.save(&with, &without, Status::THERE).unwrap());
     assert_eq!(fixture.number(deleted), 3);
-    assert_eq!(fixture.catalog.get(with.id).unwrap(), Some(without.clone()));
+    assert_eq!(fixture.catalog.get(with.id).unwrap(), Some(fixture.kept_image(&without)));
     assert!(fixture.catalog.save(&without, &with, Status::THERE).unwrap());
-    assert_eq!(fixture.catalog.get(with.id).unwrap(), Some(with));
+    assert_eq!(fixture.catalog.get(with.id).unwrap(), Some(fixture.kept_image(&with)));
     // Glance's purge goes by the time alone.
     let purged = "SELECT count(*) FROM image_properties WHERE deleted_at IS NOT NULL";
     assert_eq!(fixture.number(purged), 0);
@@ -199,15 +257,10 @@ fn a_location_that_is_to_be_removed_is_marked_deleted_with_its_status() {
     new.locations.remove(1);
     assert!(fixture.catalog.save(&old, &new, Status::THERE).unwrap());
     assert_eq!(fixture.catalog.get(old.id).unwrap().unwrap().locations, [kept]);
-    let mut statuses = Vec::new();
-    let raw = fixture.raw();
-    let mut statement = raw
-        .prepare("SELECT status FROM image_locations WHERE deleted = 1 AND deleted_at <> ''")
-        .unwrap();
-    let mut rows = statement.query([]).unwrap();
-    while let Some(row) = rows.next().unwrap() {
-        statuses.push(row.get::<_, String>(0).unwrap());
-    }
+    let statuses = fixture.texts(
+        "SELECT status FROM image_locations WHERE deleted = 1 AND deleted_at IS NOT NULL \
+         ORDER BY id",
+    );
     assert_eq!(statuses, ["pending_delete", "deleted"]);
 }
 
@@ -218,7 +271,7 @@ fn deletion_marks_all_that_belongs_to_the_image() {
     fixture.catalog.insert(&image).unwrap();
     fixture.catalog.insert(&other).unwrap();
     listing::add_member(&fixture, &image, "p2", "accepted");
-    let before = Timestamp::now();
+    let before = fixture.kept(Timestamp::now());
     assert!(fixture.catalog.delete(image.id, &[Status::Active]).unwrap());
     for (table, records) in [
         ("images", 1),
@@ -227,7 +280,8 @@ fn deletion_marks_all_that_belongs_to_the_image() {
         ("image_locations", 2),
         ("image_members", 1),
     ] {
-        let marked = format!("SELECT count(*) FROM {table} WHERE deleted = 1 AND deleted_at <> ''");
+        let marked =
+            format!("SELECT count(*) FROM {table} WHERE deleted = 1 AND deleted_at IS NOT NULL");
         assert_eq!(fixture.number(&marked), records, "{table}");
     }
     let status = "SELECT count(*) FROM images WHERE status = 'deleted'";
@@ -236,7 +290,7 @@ fn deletion_marks_all_that_belongs_to_the_image() {
     assert_eq!(fixture.number(locations), 2);
     let changed = fixture.catalog.changed_since(before).unwrap();
     assert_eq!(changed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [image.id]);
-    assert_eq!(fixture.catalog.get(other.id).unwrap(), Some(other));
+    assert_eq!(fixture.catalog.get(other.id).unwrap(), Some(fixture.kept_image(&other)));
     let summary = fixture.catalog.summary().unwrap();
     assert_eq!(summary.images, 1);
     assert!(summary.newest >= Some(before));
@@ -257,7 +311,8 @@ fn rows_are_the_images_that_are_there_with_time_and_location() {
     assert_eq!(row.name.as_deref(), image.name.as_deref());
     assert_eq!((row.size, row.status, row.visibility), (1 << 40, image.status, image.visibility));
     assert_eq!((row.protected, row.os_hidden, &row.owner), (true, true, &image.owner));
-    assert_eq!((row.created_at, row.updated_at), (image.created_at, image.updated_at));
+    let kept = fixture.kept_image(&image);
+    assert_eq!((row.created_at, row.updated_at), (kept.created_at, kept.updated_at));
     assert_eq!(row.mtime.as_deref(), Some("debian"));
     assert_eq!(row.location.as_deref(), Some("file:///var/lib/images/1"));
     let some = fixture.catalog.rows(Some(&[bare.id, gone.id, bare.id]), "os_distro").unwrap();
@@ -265,55 +320,4 @@ fn rows_are_the_images_that_are_there_with_time_and_location() {
     assert_eq!((some[0].id, some[0].size, &some[0].mtime), (bare.id, 0, &None));
     assert_eq!((&some[0].name, &some[0].location), (&None, &None));
     assert_eq!(fixture.catalog.rows(Some(&[]), "os_distro").unwrap(), []);
-}
-
-#[test]
-fn sync_makes_a_database_once_and_open_makes_one_too() {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("new.sqlite");
-    assert_eq!(SqliteCatalog::version(&path).unwrap(), None);
-    assert!(!path.exists());
-    std::fs::write(&path, b"").unwrap();
-    assert_eq!(SqliteCatalog::version(&path).unwrap(), None);
-    assert_eq!(SqliteCatalog::sync(&path).unwrap(), SyncOutcome::Created);
-    assert_eq!(SqliteCatalog::sync(&path).unwrap(), SyncOutcome::Current);
-    assert_eq!(SqliteCatalog::version(&path).unwrap().as_deref(), Some("2024_1_contract01"));
-    SqliteCatalog::open(&path).unwrap();
-    let opened = directory.path().join("file:opened?mode=ro");
-    SqliteCatalog::open(&opened).unwrap();
-    assert_eq!(opened.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-}
-
-#[test]
-fn a_file_that_is_not_this_databases_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let refused = |name: &str, word: &str| {
-        let path = directory.path().join(name);
-        let before = std::fs::read(&path).unwrap();
-        match SqliteCatalog::open(&path) {
-            Err(Error::Config(why)) => assert!(why.contains(word), "{why}"),
-            Err(other) => panic!("{name}: {other:?}"),
-            Ok(_) => panic!("{name} was opened"),
-        }
-        assert_eq!(std::fs::read(&path).unwrap(), before, "{name}");
-    };
-    std::fs::write(directory.path().join("text"), "not a database, ".repeat(100)).unwrap();
-    refused("text", "not an SQLite database");
-    let make = |name: &str, sql: &str| {
-        let path = directory.path().join(name);
-        SqliteCatalog::sync(&path).unwrap();
-        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    };
-    make("older", "UPDATE alembic_version SET version_num = 'train_contract01'");
-    refused("older", "glance-manage db_sync");
-    make("newer", "UPDATE alembic_version SET version_num = '2030_2_contract01'");
-    refused("newer", "newer glancefs");
-    make("unversioned", "DROP TABLE alembic_version");
-    refused("unversioned", "alembic_version");
-    let missing = directory.path().join("no/such/directory");
-    match SqliteCatalog::open(missing) {
-        Err(Error::Config(why)) => assert!(why.contains("make its directory"), "{why}"),
-        other => panic!("{:?}", other.map(drop)),
-    }
 }

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use glancefs::catalog::Catalog;
 use glancefs::catalog::model::{Image, ImageId, Status, Timestamp};
-use glancefs::catalog::sqlite::SqliteCatalog;
-use glancefs::catalog::tasks::{Task, TaskCatalog, TaskKind, TaskStatus};
+use glancefs::catalog::tasks::{Task, TaskKind, TaskStatus};
 use glancefs::error::{Error, Result};
 use glancefs::identity::{ProjectId, RequestContext};
 use glancefs::images::import::{ImportRequest, Method};
@@ -59,8 +58,8 @@ impl Site {
     }
 
     /// The catalog, as another program sees it.
-    fn catalog(&self) -> SqliteCatalog {
-        SqliteCatalog::open(self.directory.path().join("glance.sqlite")).unwrap()
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        core::catalog(self.directory.path()).images
     }
 
     fn staged(&self, disk_format: &str) -> ImageId {

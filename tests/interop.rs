@@ -29,6 +29,8 @@ mod harness;
 mod http;
 #[path = "interop/imports.rs"]
 mod imports;
+#[path = "interop/mariadb.rs"]
+mod mariadb;
 #[path = "interop/matrix.rs"]
 mod matrix;
 #[path = "interop/metadefs.rs"]

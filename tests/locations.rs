@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use glancefs::catalog::Catalog;
 use glancefs::catalog::model::{Image, ImageId, Location, Status};
-use glancefs::catalog::sqlite::SqliteCatalog;
 use glancefs::catalog::tasks::TaskStatus;
 use glancefs::error::{Error, Result};
 use glancefs::identity::{ProjectId, RequestContext};
@@ -59,8 +58,8 @@ impl Site {
     }
 
     /// The catalog, as another program sees it.
-    fn catalog(&self) -> SqliteCatalog {
-        SqliteCatalog::open(self.directory.path().join("glance.sqlite")).unwrap()
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        core::catalog(self.directory.path()).images
     }
 
     fn queued(&self) -> ImageId {

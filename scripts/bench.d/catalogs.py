@@ -132,14 +132,18 @@ class Requests(Case):
 
     def load(self, url, token):
         """Requests a second that are answered."""
-        seconds = 1 if self.quick else 3
-        header = ["-H", f"X-Auth-Token: {token}"] if token else []
-        result = subprocess.run(
-            ["wrk", "-t1", f"-c{self.CONNECTIONS}", f"-d{seconds}s", *header, url],
-            check=True, capture_output=True, text=True)
-        if "Non-2xx" in result.stdout:
-            raise RuntimeError(f"bench: {url} fails: {result.stdout}")
-        return float(re.search(r"Requests/sec:\s+([\d.]+)", result.stdout)[1])
+        return wrk(url, 1 if self.quick else 3, token)
+
+
+def wrk(url, seconds, token=None):
+    """Requests a second that are answered to many connections."""
+    header = ["-H", f"X-Auth-Token: {token}"] if token else []
+    result = subprocess.run(
+        ["wrk", "-t1", f"-c{Requests.CONNECTIONS}", f"-d{seconds}s", *header, url],
+        check=True, capture_output=True, text=True)
+    if "Non-2xx" in result.stdout:
+        raise RuntimeError(f"bench: {url} fails: {result.stdout}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", result.stdout)[1])
 
 
 def file_store(directory):

@@ -209,6 +209,22 @@ impl Timestamp {
         Some(Self(jiff::tz::Offset::UTC.to_timestamp(civil).ok()?.as_microsecond()))
     }
 
+    /// From a date, a time of day (UTC) and microseconds; `None` when there is no such moment.
+    pub fn from_civil(date: (u16, u8, u8), time: (u8, u8, u8), micros: u32) -> Option<Self> {
+        let small = |number: u8| i8::try_from(number).ok();
+        let civil = jiff::civil::DateTime::new(
+            i16::try_from(date.0).ok()?,
+            small(date.1)?,
+            small(date.2)?,
+            small(time.0)?,
+            small(time.1)?,
+            small(time.2)?,
+            i32::try_from(micros).ok()?.checked_mul(1000)?,
+        );
+        let instant = jiff::tz::Offset::UTC.to_timestamp(civil.ok()?).ok()?;
+        Some(Self(instant.as_microsecond()))
+    }
+
     fn civil(self) -> jiff::civil::DateTime {
         let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MIN);
         jiff::tz::TimeZone::UTC.to_datetime(instant)
@@ -266,6 +282,11 @@ impl Location {
     pub fn unnamed(url: impl Into<String>) -> Self {
         let metadata = serde_json::Map::new();
         Self { url: url.into(), metadata, status: "active".to_string() }
+    }
+
+    /// Whether it counts as deleted: Glance has it so as soon as its data is only to be removed.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.status.as_str(), "deleted" | "pending_delete")
     }
 
     /// The store's name, if the location says one.
@@ -348,6 +369,35 @@ impl Image {
             tags: BTreeSet::new(),
             locations: Vec::new(),
         }
+    }
+}
+
+/// What a change of an image does to one of its locations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocationChange {
+    /// It is new.
+    Add(Location),
+    /// It is there, and this becomes of it; it may be that it is deleted.
+    Alter(Location),
+}
+
+impl Image {
+    /// What makes the locations of `old` into these.  A location is known by its URL.
+    pub fn location_changes(&self, old: &Self) -> Vec<LocationChange> {
+        let by_url = |image: &Self, url: &str| {
+            image.locations.iter().find(|place| place.url == url).cloned()
+        };
+        let gone = old.locations.iter().filter(|place| by_url(self, &place.url).is_none());
+        let deleted = |place: &Location| Location { status: "deleted".into(), ..place.clone() };
+        let mut changes: Vec<_> = gone.map(|place| LocationChange::Alter(deleted(place))).collect();
+        for place in &self.locations {
+            match by_url(old, &place.url) {
+                Some(same) if same == *place => {}
+                Some(_) => changes.push(LocationChange::Alter(place.clone())),
+                None => changes.push(LocationChange::Add(place.clone())),
+            }
+        }
+        changes
     }
 }
 

@@ -47,6 +47,20 @@ pub enum Comparison {
     Lte,
 }
 
+impl Comparison {
+    /// The operator in SQL.
+    pub const fn operator(self) -> &'static str {
+        match self {
+            Self::Eq => "=",
+            Self::Neq => "<>",
+            Self::Gt => ">",
+            Self::Gte => ">=",
+            Self::Lt => "<",
+            Self::Lte => "<=",
+        }
+    }
+}
+
 /// A column that a text filter or an order can name.  Glance: the image's own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
@@ -86,6 +100,56 @@ pub enum Column {
     CreatedAt,
     /// `updated_at`
     UpdatedAt,
+}
+
+impl Column {
+    /// What the column is called in the table `images`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Name => "name",
+            Self::Status => "status",
+            Self::DiskFormat => "disk_format",
+            Self::ContainerFormat => "container_format",
+            Self::Visibility => "visibility",
+            Self::Owner => "owner",
+            Self::Checksum => "checksum",
+            Self::OsHashAlgo => "os_hash_algo",
+            Self::OsHashValue => "os_hash_value",
+            Self::Size => "size",
+            Self::VirtualSize => "virtual_size",
+            Self::MinDisk => "min_disk",
+            Self::MinRam => "min_ram",
+            Self::Protected => "protected",
+            Self::OsHidden => "os_hidden",
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+        }
+    }
+
+    /// Whether a record may be without it.
+    pub const fn is_nullable(self) -> bool {
+        match self {
+            Self::Id
+            | Self::Status
+            | Self::Visibility
+            | Self::MinDisk
+            | Self::MinRam
+            | Self::Protected
+            | Self::OsHidden
+            | Self::CreatedAt => false,
+            Self::Name
+            | Self::DiskFormat
+            | Self::ContainerFormat
+            | Self::Owner
+            | Self::Checksum
+            | Self::OsHashAlgo
+            | Self::OsHashValue
+            | Self::Size
+            | Self::VirtualSize
+            | Self::UpdatedAt => true,
+        }
+    }
 }
 
 /// One condition; all conditions of a query must hold.
@@ -131,6 +195,16 @@ pub enum Direction {
     Descending,
 }
 
+impl Direction {
+    /// The word in SQL.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ascending => "ASC",
+            Self::Descending => "DESC",
+        }
+    }
+}
+
 /// A page of a filtered, ordered catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageQuery {
@@ -169,5 +243,45 @@ impl ImageQuery {
             marker: None,
             limit: None,
         }
+    }
+
+    /// The sort keys with those that make the order total.
+    ///
+    /// Glance: `created_at` and `id` follow, newest first, or in the direction of the only key.
+    pub fn order(&self) -> Vec<(Column, Direction)> {
+        let default = match self.sort.as_slice() {
+            [(_, only)] => *only,
+            _ => Direction::Descending,
+        };
+        let mut keys: Vec<(Column, Direction)> = Vec::new();
+        let total = [(Column::CreatedAt, default), (Column::Id, default)];
+        for key in self.sort.iter().chain(&total) {
+            if keys.iter().all(|(column, _)| *column != key.0) {
+                keys.push(*key);
+            }
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_ends_with_created_at_and_id_in_glances_directions() {
+        use Direction::{Ascending, Descending};
+        let order_of = |sort: &[(Column, Direction)]| {
+            let viewer = Viewer::Nobody;
+            ImageQuery { sort: sort.to_vec(), ..ImageQuery::all_for(viewer) }.order()
+        };
+        let (made, id) = (Column::CreatedAt, Column::Id);
+        assert_eq!(order_of(&[]), [(made, Descending), (id, Descending)]);
+        let by_name = (Column::Name, Ascending);
+        assert_eq!(order_of(&[by_name]), [by_name, (made, Ascending), (id, Ascending)]);
+        assert_eq!(
+            order_of(&[by_name, (id, Ascending)]),
+            [by_name, (id, Ascending), (made, Descending)]
+        );
     }
 }

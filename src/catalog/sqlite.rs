@@ -8,12 +8,13 @@
 //! - `schema`: the tables and their version;
 //! - `connection`: how the file is opened, and the pools;
 //! - `select`: listings as SQL;
-//! - `read`, `write`: images out of the database and into it;
+//! - `read`, `write`, `locations`, `members`: images out of the database and into it;
 //! - `metadefs`: metadata definitions;
 //! - `tasks`: tasks, and which of them has an image to itself;
 //! - `values`: how single values are written.
 
 mod connection;
+mod locations;
 mod members;
 mod metadefs;
 mod read;
@@ -23,14 +24,18 @@ mod tasks;
 mod values;
 mod write;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 
+use super::location_key::LocationKey;
 use super::model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
 use super::query::ImageQuery;
-use super::{Catalog, Summary, Tallied, Tally};
+use super::{Catalog, Summary, SyncOutcome, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 use connection::{PATIENCE, Pool};
@@ -46,15 +51,7 @@ pub struct SqliteCatalog {
     writer: Pool,
     /// What the writer last said about changes by others.
     foreign_changes: AtomicI64,
-}
-
-/// What [`SqliteCatalog::sync`] found to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncOutcome {
-    /// There was no database: it was made.
-    Created,
-    /// The database was at the right version already.
-    Current,
+    location_key: Option<LocationKey>,
 }
 
 impl SqliteCatalog {
@@ -77,10 +74,16 @@ impl SqliteCatalog {
             readers: Pool::new(readers, PATIENCE),
             writer: Pool::new(vec![writer], PATIENCE),
             foreign_changes: AtomicI64::new(0),
+            location_key: None,
         };
         // Now, so that it has an answer even while a write is under way.
         catalog.change_counter()?;
         Ok(catalog)
+    }
+
+    /// Reads and writes locations encrypted.
+    pub fn with_location_key(self, location_key: Option<LocationKey>) -> Self {
+        Self { location_key, ..self }
     }
 
     /// Makes the database at `path` where there is none or an empty file; once made, says so.
@@ -118,6 +121,10 @@ impl SqliteCatalog {
         }
     }
 
+    fn location_key(&self) -> Option<&LocationKey> {
+        self.location_key.as_ref()
+    }
+
     /// Runs `work` on one state of the database.
     fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         self.readers.lend(|connection| work(&connection.transaction()?))
@@ -150,19 +157,20 @@ impl SqliteCatalog {
 
 impl Catalog for SqliteCatalog {
     fn insert(&self, image: &Image) -> Result<()> {
-        self.write(|transaction| write::insert(transaction, image).map(|()| true)).map(drop)
+        let key = self.location_key();
+        self.write(|transaction| write::insert(transaction, image, key).map(|()| true)).map(drop)
     }
 
     fn get(&self, id: ImageId) -> Result<Option<Image>> {
-        self.read(|transaction| read::get(transaction, id))
+        self.read(|transaction| read::get(transaction, id, self.location_key()))
     }
 
     fn list(&self, query: &ImageQuery) -> Result<Vec<Image>> {
-        self.read(|transaction| read::list(transaction, query))
+        self.read(|transaction| read::list(transaction, query, self.location_key()))
     }
 
     fn save(&self, old: &Image, new: &Image, from: &[Status]) -> Result<bool> {
-        self.write(|transaction| write::save(transaction, old, new, from))
+        self.write(|transaction| write::save(transaction, old, new, from, self.location_key()))
     }
 
     fn delete(&self, id: ImageId, from: &[Status]) -> Result<bool> {
@@ -170,7 +178,7 @@ impl Catalog for SqliteCatalog {
     }
 
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>> {
-        self.read(|transaction| read::rows(transaction, ids, time_property))
+        self.read(|transaction| read::rows(transaction, ids, time_property, self.location_key()))
     }
 
     fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>> {
@@ -209,8 +217,18 @@ impl Catalog for SqliteCatalog {
         asked.unwrap_or_else(|| Ok(self.foreign_changes.load(Ordering::Relaxed)))
     }
 
+    /// Stamps are kept to the microsecond, which two changes do not share.
+    fn stamp_resolution(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sharings(&self) -> Result<Arc<HashMap<ImageId, u64>>> {
+        self.read(|transaction| members::sharings(transaction).map(Arc::new))
+    }
+
     fn locations_of_others(&self, except: ImageId, name: &str) -> Result<Vec<String>> {
-        self.read(|transaction| read::locations_of_others(transaction, except, name))
+        let key = self.location_key();
+        self.read(|transaction| read::locations_of_others(transaction, except, name, key))
     }
 
     fn shared_with(&self, project: &ProjectId) -> Result<Vec<ImageId>> {

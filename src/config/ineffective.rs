@@ -57,7 +57,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          logging_context_format_string logging_debug_format_suffix \
          logging_default_format_string logging_exception_prefix \
          logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
-         max_request_id_length metadata_encryption_key notification_driver \
+         max_request_id_length notification_driver \
          notification_topics notifier_strategy os_region_name owner_is_tenant \
          policy_default_rule publish_errors pydev_worker_debug_host \
          pydev_worker_debug_port qpid_hostname qpid_notification_exchange \
@@ -75,7 +75,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          s3_store_secret_key scrub_pool_size scrub_time scrubber_datadir \
          secure_proxy_ssl_header send_identity_headers sheepdog_store_address \
          sheepdog_store_chunk_size sheepdog_store_port sql_connection_debug \
-         sql_engine_callback_lib sql_idle_timeout sql_max_retries sql_retry_interval \
+         sql_engine_callback_lib \
          swift_enable_snet swift_store_auth_address swift_store_auth_version \
          swift_store_config_file swift_store_container swift_store_create_container_on_put \
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
@@ -90,11 +90,11 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
     (
         "database",
         "asyncio_connection asyncio_slave_connection backend connection_debug \
-         connection_parameters connection_recycle_time connection_trace \
+         connection_parameters connection_trace \
          db_inc_retry_interval db_max_retries db_max_retry_interval db_retry_interval \
-         idle_timeout max_overflow max_pool_size max_retries min_pool_size mysql_enable_ndb \
-         mysql_sql_mode mysql_wsrep_sync_wait pool_timeout retry_interval slave_connection \
-         sql_max_retries sqlite_db sqlite_synchronous synchronous_reader use_db_reconnect \
+         min_pool_size mysql_enable_ndb \
+         mysql_sql_mode pool_timeout slave_connection \
+         sqlite_db sqlite_synchronous synchronous_reader use_db_reconnect \
          use_tpool",
     ),
     (

@@ -179,6 +179,8 @@ options! {
         "Directory for copies of images that are read often (in glancefs below it); empty: no copies.";
     IMAGE_CACHE_MAX_SIZE: ["DEFAULT"] "image_cache_max_size", "10737418240",
         "Bytes of disk that the copies take, never more.";
+    METADATA_ENCRYPTION_KEY: ["DEFAULT"] "metadata_encryption_key", "",
+        "AES key of 16, 24 or 32 bytes that the URLs of locations are encrypted with; empty: they are not.";
     WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
         "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
     CORS_ORIGIN: ["cors"] "allowed_origin" as List, "",
@@ -198,7 +200,21 @@ options! {
     CONNECTION: ["database"] "connection"
         old [("DEFAULT", "sql_connection"), ("database", "sql_connection"), ("sql", "connection")],
         "<sqlite:/// and glance.sqlite in the state directory>",
-        "The catalog: sqlite:////absolute/path.";
+        "The catalog: sqlite:////absolute/path or mysql+pymysql://user:password@host/database.";
+    CONNECTION_RECYCLE_TIME: ["database"] "connection_recycle_time"
+        old [("database", "idle_timeout"), ("DEFAULT", "sql_idle_timeout"), ("sql", "idle_timeout")],
+        "3600", "Seconds after which a connection to the server is made anew; -1: never.";
+    MAX_POOL_SIZE: ["database"] "max_pool_size" old [("DEFAULT", "sql_max_pool_size")], "5",
+        "Connections to the server that are kept; 0: any number.";
+    MAX_OVERFLOW: ["database"] "max_overflow" old [("DEFAULT", "sql_max_overflow")], "50",
+        "Connections beyond those, while they are needed; -1: any number.";
+    MAX_RETRIES: ["database"] "max_retries"
+        old [("database", "sql_max_retries"), ("DEFAULT", "sql_max_retries")], "10",
+        "How often the server is tried again at start when it is not there; -1: for ever.";
+    RETRY_INTERVAL: ["database"] "retry_interval" old [("DEFAULT", "sql_retry_interval")], "10",
+        "Seconds in between.";
+    MYSQL_WSREP_SYNC_WAIT: ["database"] "mysql_wsrep_sync_wait" as Integer, "",
+        "Galera: which statements wait for what other nodes have committed; empty: as the server says.";
     STORES: ["glance_store"] "stores" as List
         old [("DEFAULT", "stores"), ("DEFAULT", "known_stores")], "",
         "Without enabled_backends: which stores images are read from, besides the default one: file, rbd.";

@@ -8,7 +8,7 @@ use super::ini::Place;
 use super::options::{ConfigOption, OPTIONS};
 
 /// What an option was worked out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The section that it is in force for: the option's own, or that of a store.
     pub section: String,
@@ -45,6 +45,13 @@ impl Setting {
     fn option(&self) -> Option<usize> {
         let own = |o: &ConfigOption| o.section == self.section && o.name == self.name;
         OPTIONS.iter().position(own)
+    }
+}
+
+impl fmt::Debug for Setting {
+    /// As it may be shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {} = {:?} ({})", self.section, self.name, self.shown(), self.origin)
     }
 }
 

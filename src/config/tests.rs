@@ -1,6 +1,8 @@
 //! Whole configurations, among them those of the published instructions that people follow.
 
 use super::*;
+use crate::catalog::database::Place;
+use crate::catalog::mysql::server::Server;
 
 fn load_with(text: &str, overrides: Overrides) -> Result<Config> {
     let file = ini::parse(Path::new("glance-api.conf"), text)?;
@@ -38,7 +40,7 @@ fn failure(text: &str) -> String {
 #[test]
 fn nothing_at_all_means_sqlite_files_and_loopback() {
     let config = load("").unwrap();
-    assert_eq!(config.catalog, Path::new("/state/glance.sqlite"));
+    assert_eq!(config.catalog, Database::file("/state/glance.sqlite"));
     assert_eq!(file_store(&config).datadir, Path::new("/state/images"));
     assert_eq!(config.listen.unwrap().to_string(), "127.0.0.1:9292");
     assert_eq!(file_store(&config).perm, 0o640);
@@ -74,7 +76,7 @@ fn a_file_of_2014_is_understood() {
          verbose = True\t# x\nregistry_host = 0.0.0.0\nworkers = 4\n",
     )
     .unwrap();
-    assert_eq!(config.catalog, Path::new("/var/lib/glance/glance.sqlite"));
+    assert_eq!(config.catalog, Database::file("/var/lib/glance/glance.sqlite"));
     assert_eq!(file_store(&config).datadir.as_os_str(), "/var/lib/glance/images");
     let unused: Vec<_> = config.unused.iter().map(|u| u.name.as_str()).collect();
     assert_eq!(unused, ["verbose", "registry_host", "workers"]);
@@ -115,11 +117,42 @@ fn with_keystone_the_network_is_served_without_a_warning() {
     assert_eq!(load_with("[paste_deploy]\nflavor = keystone\n", off).unwrap().token_checks, None);
 }
 
+/// The server of a configuration that names one.
+fn server(text: &str) -> Server {
+    match load(text).unwrap().catalog.place {
+        Place::Server(server) => *server,
+        Place::File(path) => panic!("{}", path.display()),
+    }
+}
+
 #[test]
-fn mysql_is_refused_without_showing_the_password() {
-    let message = failure("[database]\nconnection = mysql+pymysql://glance:s3cret@db/glance\n");
-    assert!(message.starts_with("glance-api.conf:2: [database] connection"), "{message}");
-    assert!(message.contains("sqlite:////absolute/path") && !message.contains("s3cret"));
+fn the_database_of_the_published_instructions_is_understood() {
+    let old = server("[DEFAULT]\nsql_connection = mysql://glance:s3cret@192.168.100.1/glance\n");
+    assert_eq!((&*old.host, old.port, old.max_pool_size), ("192.168.100.1", 3306, 5));
+    let new = server(
+        "[database]\nconnection = mysql+pymysql://glance:GLANCE_DBPASS@controller/glance\n\
+         idle_timeout = 200\nmax_pool_size = 3\nmax_overflow = 0\nmax_retries = -1\n\
+         [DEFAULT]\nsql_retry_interval = 2\n",
+    );
+    assert_eq!((&*new.host, &*new.user, &*new.database), ("controller", "glance", "glance"));
+    assert_eq!((new.max_pool_size, new.max_overflow, new.max_retries), (3, 0, None));
+    assert_eq!(new.recycle, Some(Duration::from_secs(200)));
+    assert_eq!(new.retry_interval, Duration::from_secs(2));
+}
+
+#[test]
+fn a_password_is_in_no_message_and_in_nothing_that_is_printed() {
+    for url in ["mysql://glance:s3cret@db", "mysql://g:s3cret@h/d?x=s3cret", "pg://g:s3cret@h/d"] {
+        let message = failure(&format!("[database]\nconnection = {url}\n"));
+        assert!(message.starts_with("glance-api.conf:2: [database] connection"), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
+    }
+    let key = "metadata_encryption_key = 0123456789abcdef";
+    let config =
+        load(&format!("[DEFAULT]\n{key}\n[database]\nconnection = mysql://g:s3cret@h/d\n"));
+    let shown = format!("{:?}", config.unwrap());
+    assert!(!shown.contains("s3cret") && !shown.contains("0123456789abcdef"), "{shown}");
+    assert!(failure("[DEFAULT]\nmetadata_encryption_key = k3y\n").contains("16, 24 or 32"));
 }
 
 #[test]
@@ -128,7 +161,7 @@ fn sqlite_urls_need_a_file() {
         assert!(failure(&format!("[database]\nconnection = {url}\n")).contains("four slashes"));
     }
     let config = load("[database]\nconnection = sqlite:////a/b.db?timeout=5\n").unwrap();
-    assert_eq!(config.catalog, Path::new("/a/b.db"));
+    assert_eq!(config.catalog, Database::file("/a/b.db"));
 }
 
 #[test]

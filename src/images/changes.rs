@@ -4,9 +4,9 @@
 //! hears of every change: those made through `images` before the call that made them returns,
 //! those of other processes on the same database within [`POLL`].
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
@@ -67,9 +67,14 @@ impl Changes {
 /// Follows what other processes write to the catalog.
 pub struct ForeignChanges {
     counter: i64,
+    /// When the counter last moved.  Until stamps of that moment must differ from later ones, it
+    /// may stand for further changes.
+    moved: Instant,
     newest: Timestamp,
-    /// Stamps within the overlap that were reported already.
-    reported: HashSet<(ImageId, Timestamp)>,
+    /// Stamps within the overlap that were reported already, and since when.
+    reported: HashMap<ImageId, (Timestamp, Instant)>,
+    /// What was known of the members of images.
+    sharings: Arc<HashMap<ImageId, u64>>,
 }
 
 impl ForeignChanges {
@@ -80,34 +85,60 @@ impl ForeignChanges {
     pub fn from_now(catalog: &dyn Catalog) -> Result<Self> {
         let counter = catalog.change_counter()?;
         let newest = catalog.summary()?.newest.unwrap_or(Timestamp::from_micros(0));
-        let mut follower = Self { counter, newest, reported: HashSet::new() };
-        follower.reported = catalog.changed_since(follower.horizon())?.into_iter().collect();
+        let sharings = catalog.sharings()?;
+        let (moved, reported) = (Instant::now(), HashMap::new());
+        let mut follower = Self { counter, moved, newest, reported, sharings };
+        follower.changed(catalog)?;
         Ok(follower)
     }
 
-    /// Images that somebody else changed since the last call.
+    /// Images that somebody else changed since the last call; there may be others, which we did.
     ///
     /// # Errors
     /// When the catalog cannot be asked; the next call catches up.
     pub fn poll(&mut self, catalog: &dyn Catalog) -> Result<Vec<ImageId>> {
         let counter = catalog.change_counter()?;
-        if counter == self.counter {
+        if counter == self.counter && self.moved.elapsed() > 2 * catalog.stamp_resolution() {
             return Ok(Vec::new());
         }
-        let stamped = catalog.changed_since(self.horizon())?;
-        let news = stamped.iter().filter(|change| !self.reported.contains(change));
-        let mut fresh: Vec<ImageId> = news.map(|(id, _)| *id).collect();
+        let mut fresh = self.changed(catalog)?;
+        let sharings = catalog.sharings()?;
+        let ids = sharings.keys().chain(self.sharings.keys());
+        fresh.extend(ids.filter(|id| sharings.get(id) != self.sharings.get(id)));
         fresh.sort_unstable();
         fresh.dedup();
-        let newest = stamped.iter().map(|(_, stamp)| *stamp).max();
-        self.newest = newest.map_or(self.newest, |stamp| stamp.max(self.newest));
-        let horizon = self.horizon();
-        self.reported = stamped.into_iter().filter(|(_, stamp)| *stamp >= horizon).collect();
-        self.counter = counter;
+        self.sharings = sharings;
+        if counter != self.counter {
+            (self.counter, self.moved) = (counter, Instant::now());
+        }
         Ok(fresh)
     }
 
+    /// Images whose stamps are new, or so young that they may stand for a second change.
+    fn changed(&mut self, catalog: &dyn Catalog) -> Result<Vec<ImageId>> {
+        let young = 2 * catalog.stamp_resolution();
+        let stamped = catalog.changed_since(self.horizon())?;
+        let newest = stamped.iter().map(|(_, stamp)| *stamp).max();
+        self.newest = newest.map_or(self.newest, |stamp| stamp.max(self.newest));
+        let horizon = self.horizon();
+        let (mut fresh, mut reported) = (Vec::new(), HashMap::new());
+        for (id, stamp) in stamped {
+            let known = self.reported.get(&id).filter(|(reported, _)| *reported == stamp);
+            if known.is_none_or(|(_, since)| since.elapsed() < young) {
+                fresh.push(id);
+            }
+            if stamp >= horizon {
+                let since = known.map_or_else(Instant::now, |(_, since)| *since);
+                reported.insert(id, (stamp, since));
+            }
+        }
+        self.reported = reported;
+        Ok(fresh)
+    }
+
+    /// A stamp from the future, by a clock that is wrong, must not hide all that is done until then.
     fn horizon(&self) -> Timestamp {
-        Timestamp::from_micros(self.newest.as_micros().saturating_sub(OVERLAP_MICROS))
+        let newest = self.newest.min(Timestamp::now());
+        Timestamp::from_micros(newest.as_micros().saturating_sub(OVERLAP_MICROS))
     }
 }

@@ -5,15 +5,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use glancefs::catalog::metadefs::{
-    Association, Belongings, Contents, MetadefCatalog, Namespace, NamespaceColumn, NamespaceQuery,
-    Object, Page, Property, Tag,
+    Association, Belongings, Namespace, NamespaceColumn, NamespaceQuery, Object, Page, Property,
+    Tag,
 };
-use glancefs::catalog::model::Timestamp;
 use glancefs::catalog::query::{Direction, Viewer};
 use glancefs::error::Error;
 use serde_json::{Value, json};
 
-use crate::{Fixture, project};
+use crate::{Fixture, now, project};
 
 fn namespace(name: &str) -> Namespace {
     Namespace {
@@ -23,13 +22,13 @@ fn namespace(name: &str) -> Namespace {
         public: true,
         protected: false,
         owner: project("p"),
-        created_at: Timestamp::now(),
+        created_at: now(),
         updated_at: None,
     }
 }
 
 fn tag(name: &str) -> Tag {
-    Tag { name: name.to_string(), created_at: Timestamp::now(), updated_at: None }
+    Tag { name: name.to_string(), created_at: now(), updated_at: None }
 }
 
 fn association(resource_type: &str) -> Association {
@@ -37,7 +36,7 @@ fn association(resource_type: &str) -> Association {
         resource_type: resource_type.to_string(),
         prefix: None,
         properties_target: None,
-        created_at: Timestamp::now(),
+        created_at: now(),
         updated_at: None,
     }
 }
@@ -48,8 +47,8 @@ fn object(name: &str) -> Object {
         description: Some("größer".to_string()),
         required: vec!["a".to_string(), "b".to_string()],
         properties: json!({"a": {"title": "A", "type": "string"}}).as_object().unwrap().clone(),
-        created_at: Timestamp::now(),
-        updated_at: Some(Timestamp::now()),
+        created_at: now(),
+        updated_at: Some(now()),
     }
 }
 
@@ -175,10 +174,13 @@ fn write(directory: &Path, file: &str, title: &str, tags: &[&str]) {
 
 /// Runs `glancefs db load-metadefs` on the fixture's catalog.
 fn load(fixture: &Fixture, options: &[&str], path: &Path) -> Output {
-    let state = fixture.path.parent().unwrap();
+    let config = fixture.directory.path().join("glance-api.conf");
+    fs::write(&config, format!("[database]\nconnection = {}\n", fixture.url())).unwrap();
     Command::new(env!("CARGO_BIN_EXE_glancefs"))
         .args(["db", "load-metadefs", "--state-dir"])
-        .arg(state)
+        .arg(fixture.directory.path())
+        .arg("--config-file")
+        .arg(config)
         .args(options)
         .arg(path)
         .output()

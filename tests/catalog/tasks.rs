@@ -1,26 +1,27 @@
 //! Tasks in the database, and which of them has an image to itself.
 
-use glancefs::catalog::Catalog;
 use glancefs::catalog::model::{Image, ImageId, Status, Timestamp};
 use glancefs::catalog::query::{Direction, Viewer};
 use glancefs::catalog::tasks::{
-    LOCK_PROPERTY, Task, TaskCatalog, TaskColumn, TaskId, TaskKind, TaskQuery, TaskStatus,
+    LOCK_PROPERTY, Task, TaskColumn, TaskId, TaskKind, TaskQuery, TaskStatus,
 };
 use glancefs::error::Error;
 use serde_json::{Map, json};
 
-use crate::{Fixture, project};
+use crate::{Fixture, now, project};
 
 fn task(owner: &str) -> Task {
     let input = json!({"image_id": "x", "backend": ["fast"], "größer": null});
     Task {
         owner: Some(project(owner)),
+        created_at: now(),
+        updated_at: now(),
         ..Task::new(TaskKind::ImageImport, input.as_object().unwrap().clone())
     }
 }
 
 fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_micros(Timestamp::now().as_micros() + seconds * 1_000_000)
+    Timestamp::from_micros(now().as_micros() + seconds * 1_000_000)
 }
 
 fn ids(tasks: &[Task]) -> Vec<TaskId> {
@@ -43,7 +44,8 @@ fn a_task_is_read_as_it_was_written() {
     fixture.catalog.insert_task(&full).unwrap();
     assert_eq!(fixture.catalog.task(full.id).unwrap(), Some(full.clone()));
     assert!(matches!(fixture.catalog.insert_task(&full), Err(Error::Conflict(_))));
-    let empty = Task::new(TaskKind::Import, Map::new());
+    let empty =
+        Task { created_at: now(), updated_at: now(), ..Task::new(TaskKind::Import, Map::new()) };
     fixture.catalog.insert_task(&empty).unwrap();
     assert_eq!(fixture.catalog.task(empty.id).unwrap(), Some(empty));
     assert_eq!(fixture.catalog.task(TaskId::random()).unwrap(), None);

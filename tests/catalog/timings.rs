@@ -4,63 +4,52 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use glancefs::catalog::Catalog;
 use glancefs::catalog::model::{Image, ImageId, Location, Status, Timestamp, Visibility};
 use glancefs::catalog::query::{Column, Direction, ImageQuery, Viewer};
-use glancefs::catalog::sqlite::SqliteCatalog;
-use rusqlite::params;
 
+use super::database::Raw;
 use super::{Fixture, project};
 
 /// Inserts many images in one transaction: a durable commit for each would take minutes.
 pub(crate) fn insert_all(fixture: &Fixture, images: &[Image]) {
-    let mut raw = fixture.raw();
-    let transaction = raw.transaction().unwrap();
-    for image in images {
-        let owner = image.owner.as_ref().map(|owner| owner.as_str());
-        let size = image.size.map(|size| size as i64);
-        transaction
-            .prepare_cached(
-                "INSERT INTO images (id, name, size, status, visibility, disk_format, owner, \
-                 min_disk, min_ram, created_at, updated_at, deleted) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 0)",
-            )
-            .unwrap()
-            .execute(params![
-                image.id.as_str(),
-                image.name,
-                size,
-                image.status.as_str(),
-                image.visibility.as_str(),
-                image.disk_format,
-                owner,
-                image.min_ram as i64,
-                image.created_at.to_database(),
-                image.updated_at.to_database(),
-            ])
-            .unwrap();
-        for (name, value) in &image.properties {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO image_properties (image_id, name, value, created_at, deleted) \
-                     VALUES (?, ?, ?, '2026-11-21 00:00:00.000000', 0)",
-                )
-                .unwrap()
-                .execute([image.id.as_str(), name, value])
-                .unwrap();
-        }
-        for location in &image.locations {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO image_locations (image_id, value, meta_data, created_at, deleted) \
-                     VALUES (?, ?, '{\"store\": \"fast\"}', '2026-11-21 00:00:00.000000', 0)",
-                )
-                .unwrap()
-                .execute([image.id.as_str(), &location.url])
-                .unwrap();
-        }
+    fixture.raw().together(|raw| images.iter().for_each(|image| insert(raw, image)));
+}
+
+fn insert(raw: &mut Raw, image: &Image) {
+    let text = |number: u64| number.to_string();
+    let (size, ram) = (image.size.map(text), text(image.min_ram));
+    let (created, updated) = (image.created_at.to_database(), image.updated_at.to_database());
+    let id = Some(image.id.as_str());
+    raw.execute(
+        "INSERT INTO images (id, name, size, status, visibility, disk_format, owner, min_disk, \
+         min_ram, created_at, updated_at, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 0)",
+        &[
+            id,
+            image.name.as_deref(),
+            size.as_deref(),
+            Some(image.status.as_str()),
+            Some(image.visibility.as_str()),
+            image.disk_format.as_deref(),
+            image.owner.as_ref().map(|owner| owner.as_str()),
+            Some(&ram),
+            Some(&created),
+            Some(&updated),
+        ],
+    );
+    for (name, value) in &image.properties {
+        raw.execute(
+            "INSERT INTO image_properties (image_id, name, value, created_at, deleted) \
+             VALUES (?, ?, ?, '2026-11-21 00:00:00.000000', 0)",
+            &[id, Some(name), Some(value)],
+        );
     }
-    transaction.commit().unwrap();
+    for location in &image.locations {
+        raw.execute(
+            "INSERT INTO image_locations (image_id, value, meta_data, created_at, deleted) \
+             VALUES (?, ?, '{\"store\": \"fast\"}', '2026-11-21 00:00:00.000000', 0)",
+            &[id, Some(&location.url)],
+        );
+    }
 }
 
 fn large_catalog(numbers: Range<i64>) -> Vec<Image> {
@@ -110,7 +99,7 @@ fn of_a_catalog_of_100_000_images() {
         }
     });
     let middle = some[500];
-    let catalog = timed("open", || SqliteCatalog::open(&fixture.path).unwrap());
+    let catalog = timed("open", || fixture.another());
     let viewers = [
         ("admin", Viewer::Admin { project: None }),
         ("project with 1% and 10% public", Viewer::Project(project(&format!("{:032x}", 7)))),

@@ -83,7 +83,7 @@ fn assert_left(glancefs: &Glancefs, id: &str, left: Left) {
         assert_eq!(crate::names_in(glancefs, &path), names(stores.contains(&store)), "{store}");
     }
     let unfinished = "SELECT count(*) FROM tasks WHERE status IN ('pending', 'processing')";
-    let unfinished: i64 = glancefs.database().query_row(unfinished, [], |row| row.get(0)).unwrap();
+    let unfinished: i64 = glancefs.database().number(unfinished);
     assert_eq!(unfinished, 0, "tasks");
     complete(glancefs, id, left);
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use glancefs::catalog::model::Timestamp;
-use rusqlite::{Connection, Row, params};
 
-use super::{DEADLINE, Glancefs, Pool};
+use super::database::Raw;
+use super::{Glancefs, Pool};
 
 /// An image's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,19 +62,23 @@ pub fn glance_time() -> String {
 
 impl Glancefs {
     /// A connection as another program would make it.
-    pub fn database(&self) -> Connection {
-        let connection = Connection::open(self.state_dir().join("glance.sqlite")).unwrap();
-        connection.busy_timeout(DEADLINE).unwrap();
-        connection
+    pub fn database(&self) -> Raw {
+        Raw::to(&self.database)
+    }
+
+    /// The same, as glance-api.conf names it.
+    pub fn catalog_url(&self) -> String {
+        let path = || self.state_dir().join("glance.sqlite");
+        self.start.catalog.clone().unwrap_or_else(|| format!("sqlite:///{}", path().display()))
     }
 
     /// Every record that is not deleted, by name and age.
     pub fn records(&self) -> Vec<Record> {
-        let connection = self.database();
-        let sql = "SELECT * FROM images WHERE deleted = 0 ORDER BY name, created_at, id";
-        let mut statement = connection.prepare(sql).unwrap();
-        let records = statement.query_map([], |row| record(&connection, row)).unwrap();
-        records.map(Result::unwrap).collect()
+        let mut raw = self.database();
+        let sql =
+            format!("SELECT {COLUMNS} FROM images WHERE deleted = 0 ORDER BY name, created_at, id");
+        let rows = raw.rows(&sql, &[]);
+        rows.into_iter().map(|row| record(&mut raw, row)).collect()
     }
 
     /// The one image of this name.
@@ -89,19 +93,18 @@ impl Glancefs {
     /// Runs SQL as another program would.
     #[track_caller]
     pub fn sql(&self, sql: &str) {
-        self.database().execute_batch(sql).unwrap();
+        self.database().batch(sql);
     }
 
     /// Changes an image as glance-api would: columns of `images`, and the time of the change.
     #[track_caller]
     pub fn glance_sets(&self, id: &str, columns: &str) {
-        let sql = format!("UPDATE images SET {columns}, updated_at = ?1 WHERE id = ?2");
-        assert_eq!(self.database().execute(&sql, params![glance_time(), id]).unwrap(), 1);
+        let sql = format!("UPDATE images SET {columns}, updated_at = ? WHERE id = ?");
+        assert_eq!(self.database().execute(&sql, &[Some(&glance_time()), Some(id)]), 1);
     }
 
     /// Adds an image as glance-api would; returns its id.
     pub fn glance_stores(&self, image: &Stored<'_>) -> String {
-        let mut connection = self.database();
         let id = uuid::Uuid::new_v4().to_string();
         // The data comes first, so that nobody finds a record without it.
         let file = match self.pool {
@@ -113,22 +116,19 @@ impl Glancefs {
             pool.put(&id, &file);
             fs::remove_file(file).unwrap();
         }
-        let transaction = connection.transaction().unwrap();
-        insert(&transaction, image, &id, &self.location(&id));
-        transaction.commit().unwrap();
+        self.database().together(|raw| insert(raw, image, &id, &self.location(&id)));
         id
     }
 
     /// Adds many empty-named images' records at once, without data files.
     pub fn glance_records(&self, images: impl Iterator<Item = String>) {
-        let mut connection = self.database();
-        let transaction = connection.transaction().unwrap();
-        for name in images {
-            let image = Stored { name: &name, ..Stored::default() };
-            let id = uuid::Uuid::new_v4().to_string();
-            insert(&transaction, &image, &id, &self.location(&id));
-        }
-        transaction.commit().unwrap();
+        self.database().together(|raw| {
+            for name in images {
+                let image = Stored { name: &name, ..Stored::default() };
+                let id = uuid::Uuid::new_v4().to_string();
+                insert(raw, &image, &id, &self.location(&id));
+            }
+        });
     }
 
     /// The store and the URL of an image's data.
@@ -194,62 +194,66 @@ impl Glancefs {
     }
 }
 
-fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
-    let id: String = row.get("id")?;
-    let mut properties = connection
-        .prepare("SELECT name, value FROM image_properties WHERE image_id = ? AND deleted = 0")?;
-    let mut locations = connection
-        .prepare("SELECT value FROM image_locations WHERE image_id = ? AND deleted = 0")?;
-    Ok(Record {
-        name: row.get("name")?,
-        status: row.get("status")?,
-        size: row.get("size")?,
-        virtual_size: row.get("virtual_size")?,
-        disk_format: row.get("disk_format")?,
-        container_format: row.get("container_format")?,
-        checksum: row.get("checksum")?,
-        os_hash_algo: row.get("os_hash_algo")?,
-        os_hash_value: row.get("os_hash_value")?,
-        owner: row.get("owner")?,
-        visibility: row.get("visibility")?,
-        protected: row.get("protected")?,
-        properties: properties
-            .query_map([&id], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?,
-        locations: locations
-            .query_map([&id], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?,
+const COLUMNS: &str = "id, name, status, size, virtual_size, disk_format, container_format, \
+     checksum, os_hash_algo, os_hash_value, owner, visibility, protected";
+
+fn record(raw: &mut Raw, row: Vec<Option<String>>) -> Record {
+    let mut cells = row.into_iter();
+    let mut next = || cells.next().unwrap();
+    let number = |text: Option<String>| text.map(|text| text.parse().unwrap());
+    let id = next().unwrap();
+    let of = Some(id.as_str());
+    let properties = "SELECT name, value FROM image_properties WHERE image_id = ? AND deleted = 0";
+    let locations = "SELECT value FROM image_locations WHERE image_id = ? AND deleted = 0";
+    let pair = |row: Vec<Option<String>>| {
+        let mut cells = row.into_iter().map(Option::unwrap);
+        (cells.next().unwrap(), cells.next().unwrap())
+    };
+    let properties = raw.rows(properties, &[of]).into_iter().map(pair).collect();
+    let locations = raw.rows(locations, &[of]);
+    Record {
+        name: next(),
+        status: next().unwrap(),
+        size: number(next()),
+        virtual_size: number(next()),
+        disk_format: next(),
+        container_format: next(),
+        checksum: next(),
+        os_hash_algo: next(),
+        os_hash_value: next(),
+        owner: next(),
+        visibility: next().unwrap(),
+        protected: next().as_deref() != Some("0"),
+        properties,
+        locations: locations.into_iter().map(|mut row| row.swap_remove(0).unwrap()).collect(),
         id,
-    })
+    }
 }
 
-fn insert(connection: &Connection, image: &Stored<'_>, id: &str, location: &(&str, String)) {
+fn insert(raw: &mut Raw, image: &Stored<'_>, id: &str, location: &(&str, String)) {
     let now = glance_time();
-    connection
-        .prepare_cached(
-            "INSERT INTO images (id, name, size, status, created_at, updated_at, deleted, \
-             disk_format, container_format, owner, min_disk, min_ram, protected, visibility, \
-             os_hidden) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, 'raw', 'bare', ?6, 0, 0, ?7, ?8, ?9)",
-        )
-        .unwrap()
-        .execute(params![
-            id,
-            image.name,
-            image.data.len() as i64,
-            image.status,
-            now,
+    let bit = |set: bool| if set { "1" } else { "0" };
+    raw.execute(
+        "INSERT INTO images (id, name, size, status, created_at, updated_at, deleted, \
+         disk_format, container_format, owner, min_disk, min_ram, protected, visibility, \
+         os_hidden) VALUES (?, ?, ?, ?, ?, ?, 0, 'raw', 'bare', ?, 0, 0, ?, ?, ?)",
+        &[
+            Some(id),
+            Some(image.name),
+            Some(&image.data.len().to_string()),
+            Some(image.status),
+            Some(&now),
+            Some(&now),
             image.owner,
-            image.protected,
-            image.visibility,
-            image.hidden,
-        ])
-        .unwrap();
-    connection
-        .prepare_cached(
-            "INSERT INTO image_locations (image_id, value, meta_data, status, created_at, \
-             updated_at, deleted) VALUES (?1, ?2, ?4, 'active', ?3, ?3, 0)",
-        )
-        .unwrap()
-        .execute(params![id, location.1, now, format!("{{\"store\": \"{}\"}}", location.0)])
-        .unwrap();
+            Some(bit(image.protected)),
+            Some(image.visibility),
+            Some(bit(image.hidden)),
+        ],
+    );
+    let metadata = format!("{{\"store\": \"{}\"}}", location.0);
+    raw.execute(
+        "INSERT INTO image_locations (image_id, value, meta_data, status, created_at, \
+         updated_at, deleted) VALUES (?, ?, ?, 'active', ?, ?, 0)",
+        &[Some(id), Some(&location.1), Some(&metadata), Some(&now), Some(&now)],
+    );
 }

@@ -1,4 +1,4 @@
-//! The real core (SQLite catalog, store, journal) in a directory of its own, for tests that put a
+//! The real core (catalog, store, journal) in a directory of its own, for tests that put a
 //! face on it in this very process.
 
 // No test binary needs all of it.
@@ -6,6 +6,10 @@
 
 #[path = "cluster.rs"]
 mod cluster;
+#[path = "database.rs"]
+mod database;
+#[path = "mariadb.rs"]
+mod mariadb;
 #[path = "pool.rs"]
 mod pool;
 
@@ -13,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cluster::Cluster;
-use glancefs::catalog::sqlite::SqliteCatalog;
+use glancefs::catalog::database::Opened;
 use glancefs::images::journal::Journal;
 use glancefs::images::{Images, Options};
 use glancefs::metadefs::Metadefs;
@@ -21,6 +25,11 @@ use glancefs::store::Store;
 use glancefs::store::file::{FileStore, FileStoreOptions};
 use glancefs::store::rbd::RbdStore;
 pub use pool::Pool;
+
+/// The catalog below `directory`, or the one on a server that stands for it, as any program opens it.
+pub fn catalog(directory: &Path) -> Opened {
+    database::of(directory).open().unwrap()
+}
 
 /// The images of an empty catalog below `directory`, with their data there or in a pool: in one
 /// store, or in those that `enabled_backends` names, of which the first may be the pool.
@@ -46,10 +55,10 @@ pub fn images_in(
     stores: Vec<Arc<dyn Store>>,
     mut options: Options,
 ) -> Arc<Images> {
-    let catalog = SqliteCatalog::open(directory.join("glance.sqlite")).unwrap();
+    let catalog = catalog(directory).images;
     let journal = Journal::open(directory.join("journal")).unwrap();
     options.import.staging.get_or_insert(directory.join("staging"));
-    Images::new(Arc::new(catalog), stores, journal, options).unwrap()
+    Images::new(catalog, stores, journal, options).unwrap()
 }
 
 /// A store in a directory of its name below `directory`; the only one's is `images`.
@@ -60,6 +69,5 @@ pub fn file_store(directory: &Path, name: &str) -> Arc<dyn Store> {
 
 /// The metadata definitions of the same catalog.
 pub fn metadefs(directory: &Path) -> Arc<Metadefs> {
-    let catalog = SqliteCatalog::open(directory.join("glance.sqlite")).unwrap();
-    Arc::new(Metadefs::new(Arc::new(catalog)))
+    Arc::new(Metadefs::new(catalog(directory).metadefs))
 }

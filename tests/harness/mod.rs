@@ -13,7 +13,9 @@
 mod catalog;
 mod cluster;
 mod command;
+pub mod database;
 mod keystone;
+pub mod mariadb;
 mod pool;
 mod users;
 
@@ -26,6 +28,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use glancefs::catalog::database::Database;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal};
 
@@ -53,11 +56,14 @@ pub struct Start {
     config: Option<String>,
     environment: Vec<(String, String)>,
     api: bool,
+    /// Where the catalog is, if not in the state directory.
+    catalog: Option<String>,
 }
 
 /// A running `glancefs mount`.
 pub struct Glancefs {
     start: Start,
+    database: Database,
     /// Where the images' data is, if it is in no directory.
     pub pool: Option<Pool>,
     directory: Option<tempfile::TempDir>,
@@ -97,6 +103,25 @@ impl Start {
         self
     }
 
+    /// With the catalog in the database that a URL names, as others may have it, too.
+    pub fn catalog(mut self, url: &str) -> Self {
+        self.catalog = Some(url.to_string());
+        self
+    }
+
+    /// With the catalog on a server, if tests are to run there.
+    fn on_server(mut self) -> Self {
+        if self.catalog.is_none() && database::is_on_server() {
+            let server = mariadb::Server::shared();
+            self.catalog = Some(server.url(&server.new_database()));
+        }
+        if let Some(url) = &self.catalog {
+            let text = format!("\n[database]\nconnection = {url}\n");
+            self.config = Some(self.config.unwrap_or_default() + &text);
+        }
+        self
+    }
+
     /// With the images in this pool, if there is one.
     fn in_pool(mut self, pool: Option<&Pool>) -> Self {
         if let Some(pool) = pool {
@@ -119,11 +144,15 @@ impl Start {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         let pool = Pool::if_wanted();
-        let start = self.in_pool(pool.as_ref());
+        let start = self.in_pool(pool.as_ref()).on_server();
         if let Some(text) = &start.config {
             fs::write(directory.path().join("glance-api.conf"), text).unwrap();
         }
-        Glancefs { start, pool, directory: Some(directory), child: None, api: None }
+        let database = match &start.catalog {
+            Some(url) => database::at(url),
+            None => Database::file(directory.path().join("state/glance.sqlite")),
+        };
+        Glancefs { start, database, pool, directory: Some(directory), child: None, api: None }
     }
 }
 
@@ -233,7 +262,8 @@ impl Glancefs {
     pub fn restart_with(&mut self, start: Start) {
         let status = self.terminate();
         assert!(status.success(), "{status}\n{}", self.log());
-        self.start = start.in_pool(self.pool.as_ref());
+        let start = Start { catalog: self.start.catalog.clone(), ..start };
+        self.start = start.in_pool(self.pool.as_ref()).on_server();
         self.start_again();
     }
 
@@ -257,8 +287,9 @@ impl Glancefs {
 
     /// Replaces the configuration file.
     pub fn configure(&mut self, text: &str) {
+        self.start = self.start.clone().config(text).on_server();
+        let text = self.start.config.as_deref().unwrap_or_default();
         fs::write(self.directory().join("glance-api.conf"), text).unwrap();
-        self.start.config = Some(text.to_string());
     }
 
     /// Starts the daemon again with another configuration, and its images where they are.

@@ -101,11 +101,11 @@ fn datadir(glancefs: &Glancefs) -> String {
 }
 
 /// Writes a configuration with this store that needs no Keystone; returns its directory.
-fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
+pub fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
     let directory = glancefs.directory().join("glance");
     fs::create_dir_all(directory.join("staging")).unwrap();
     let shown = |path: &Path| path.display().to_string();
-    let (state, own) = (shown(&glancefs.state_dir()), shown(&directory));
+    let (connection, own) = (glancefs.catalog_url(), shown(&directory));
     // Without an identity Glance calls everybody an administrator, but one without roles: only the
     // old rules let such a one do anything.
     let text = format!(
@@ -116,7 +116,7 @@ fn configure(glancefs: &Glancefs, store: &str) -> PathBuf {
          worker_self_reference_url = http://127.0.0.1:1\n\
          image_cache_dir = {own}/cache\n\
          [database]\n\
-         connection = sqlite:///{state}/glance.sqlite\n\
+         connection = {connection}\n\
          [os_glance_staging_store]\n\
          filesystem_store_datadir = {own}/staging\n\
          [os_glance_tasks_store]\n\

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use glancefs::catalog::metadefs::Existing;
-use glancefs::catalog::sqlite::SqliteCatalog;
 use glancefs::metadefs::load;
 use serde_json::{Value, json};
 
@@ -30,8 +29,8 @@ pub fn load(directory: &Path) {
     for (at, namespace) in namespaces.into_iter().enumerate() {
         std::fs::write(files.join(format!("{at}.json")), namespace.to_string()).unwrap();
     }
-    let catalog = SqliteCatalog::open(directory.join("glance.sqlite")).unwrap();
-    for (file, outcome) in load::path(&catalog, &files, Existing::Keep).unwrap() {
+    let catalog = crate::core::catalog(directory).metadefs;
+    for (file, outcome) in load::path(&*catalog, &files, Existing::Keep).unwrap() {
         outcome.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 }

@@ -1,5 +1,8 @@
 //! Members of images in the database.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use rusqlite::{Connection, Error as SqlError, ErrorCode, params};
 
 use crate::catalog::model::{ImageId, Member, MemberStatus, Timestamp};
@@ -21,6 +24,21 @@ pub(super) fn all(connection: &Connection, image: ImageId) -> Result<Vec<Member>
         })
     })?;
     Ok(members.collect::<Result<_, _>>()?)
+}
+
+/// A number for each image that has members, which moves with them.
+pub(super) fn sharings(connection: &Connection) -> Result<HashMap<ImageId, u64>> {
+    let sql = "SELECT image_id, member, status FROM image_members WHERE deleted = 0";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut sharings: HashMap<ImageId, u64> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let (image, member) = (row.get(0)?, (row.get::<_, String>(1)?, row.get::<_, String>(2)?));
+        let mut hash = DefaultHasher::new();
+        member.hash(&mut hash);
+        *sharings.entry(image).or_default() ^= hash.finish();
+    }
+    Ok(sharings)
 }
 
 /// Adds a member that is not there yet.

@@ -12,6 +12,7 @@ use serde_json::Map;
 
 use super::select;
 use super::values::{Unsigned, json_array};
+use crate::catalog::location_key::LocationKey;
 use crate::catalog::model::{Image, ImageId, Location, Row, Timestamp};
 use crate::catalog::query::ImageQuery;
 use crate::catalog::{Summary, Tallied, Tally};
@@ -24,23 +25,31 @@ const COLUMNS: &str = "id, name, size, virtual_size, status, visibility, disk_fo
      os_hidden, created_at, coalesce(updated_at, created_at) AS changed_at";
 
 /// The image with this id.
-pub(super) fn get(connection: &Connection, id: ImageId) -> Result<Option<Image>> {
+pub(super) fn get(
+    connection: &Connection,
+    id: ImageId,
+    key: Option<&LocationKey>,
+) -> Result<Option<Image>> {
     let sql = format!("SELECT {COLUMNS} FROM images WHERE id = ?1 AND +deleted = 0");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut images = statement.query_and_then([id], image)?.collect::<Result<Vec<_>>>()?;
-    add_belongings(connection, &mut images)?;
+    add_belongings(connection, &mut images, key)?;
     Ok(images.pop())
 }
 
 /// One page.
-pub(super) fn list(connection: &Connection, query: &ImageQuery) -> Result<Vec<Image>> {
+pub(super) fn list(
+    connection: &Connection,
+    query: &ImageQuery,
+    key: Option<&LocationKey>,
+) -> Result<Vec<Image>> {
     let marker = query.marker.map(|id| marker(connection, query, id)).transpose()?;
     let select = select::page(COLUMNS, query, marker);
     let mut statement = connection.prepare_cached(&select.sql)?;
     let mut images = statement
         .query_and_then(params_from_iter(select.values), image)?
         .collect::<Result<Vec<_>>>()?;
-    add_belongings(connection, &mut images)?;
+    add_belongings(connection, &mut images, key)?;
     Ok(images)
 }
 
@@ -92,7 +101,11 @@ fn record(row: &SqlRow<'_>) -> rusqlite::Result<Image> {
 }
 
 /// Fills in properties, tags and locations: one statement for each kind, however many images.
-fn add_belongings(connection: &Connection, images: &mut [Image]) -> Result<()> {
+fn add_belongings(
+    connection: &Connection,
+    images: &mut [Image],
+    key: Option<&LocationKey>,
+) -> Result<()> {
     if images.is_empty() {
         return Ok(());
     }
@@ -129,7 +142,7 @@ fn add_belongings(connection: &Connection, images: &mut [Image]) -> Result<()> {
         "SELECT image_id, value, meta_data, status FROM image_locations \
          WHERE image_id IN (SELECT value FROM json_each(?1)) AND +deleted = 0 ORDER BY id",
         &|image, row| {
-            let location = location(image.id, row.get(1)?, row.get(2)?, row.get(3)?)?;
+            let location = location(image.id, row.get(1)?, row.get(2)?, row.get(3)?, key)?;
             image.locations.push(location);
             Ok(())
         },
@@ -141,6 +154,7 @@ fn location(
     url: String,
     metadata: Option<String>,
     status: String,
+    key: Option<&LocationKey>,
 ) -> Result<Location> {
     // SQLAlchemy writes JSON's null for None.
     let metadata: Option<Map<_, _>> = match metadata {
@@ -149,6 +163,8 @@ fn location(
         })?,
         None => None,
     };
+    let url =
+        LocationKey::read(key, url).map_err(|why| Error::Catalog(format!("image {id}: {why}")))?;
     Ok(Location { url, metadata: metadata.unwrap_or_default(), status })
 }
 
@@ -163,11 +179,12 @@ pub(super) fn rows(
     connection: &Connection,
     ids: Option<&[ImageId]>,
     time_property: &str,
+    key: Option<&LocationKey>,
 ) -> Result<Vec<Row>> {
     let wanted: Option<String> = ids.map(|ids| json_array(ids.iter().map(ImageId::as_str)));
     let mut rows = bare_rows(connection, wanted.as_deref())?;
     let places: HashMap<_, _> = rows.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
-    let mut each = |sql: &str, value: &str, set: fn(&mut Row, Box<str>)| -> Result<()> {
+    let mut each = |sql: &str, value: &str, set: &dyn Fn(&mut Row, Box<str>)| -> Result<()> {
         let some = if wanted.is_some() { SOME_IMAGES } else { "" };
         let mut statement = connection.prepare_cached(&format!("{sql}{some} ORDER BY id"))?;
         let mut found = statement.query(params_from_iter(once(value).chain(wanted.as_deref())))?;
@@ -184,13 +201,16 @@ pub(super) fn rows(
     each(
         "SELECT image_id, value FROM image_properties WHERE name = ?1 AND +deleted = 0",
         time_property,
-        |row, text| row.mtime = Some(text),
+        &|row, text| row.mtime = Some(text),
     )?;
     each(
         "SELECT image_id, value FROM image_locations WHERE status = ?1 AND +deleted = 0",
         "active",
-        |row, text| {
-            row.location.get_or_insert(text);
+        &|row, text| {
+            // One that cannot be decrypted is as good as none in a listing.
+            if row.location.is_none() {
+                row.location = LocationKey::read(key, text.into()).ok().map(String::into);
+            }
         },
     )?;
     Ok(rows)
@@ -239,13 +259,12 @@ fn light_row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-/// Records and memberships stamped at or after `since`, with their stamps.
+/// Records stamped at or after `since`, with their stamps.
 pub(super) fn changed_since(
     connection: &Connection,
     since: Timestamp,
 ) -> Result<Vec<(ImageId, Timestamp)>> {
-    let sql = "SELECT id, updated_at FROM images WHERE updated_at >= ?1 UNION \
-         SELECT image_id, updated_at FROM image_members WHERE updated_at >= ?1";
+    let sql = "SELECT id, updated_at FROM images WHERE updated_at >= ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let stamped = statement
         .query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -335,11 +354,31 @@ pub(super) fn locations_of_others(
     connection: &Connection,
     except: ImageId,
     name: &str,
+    key: Option<&LocationKey>,
 ) -> Result<Vec<String>> {
+    if let Some(key) = key {
+        return encrypted_locations_of_others(connection, except, name, key);
+    }
     let mut statement = connection.prepare_cached(
         "SELECT value FROM image_locations WHERE +deleted = 0 AND image_id != ?1 \
          AND (instr(value, ?2) > 0 OR instr(value, '%') > 0)",
     )?;
     let urls = statement.query_map((except, name), |row| row.get(0))?;
     Ok(urls.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What is encrypted says nothing to the database.
+fn encrypted_locations_of_others(
+    connection: &Connection,
+    except: ImageId,
+    name: &str,
+    key: &LocationKey,
+) -> Result<Vec<String>> {
+    let sql = "SELECT value FROM image_locations WHERE +deleted = 0 AND image_id != ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let urls =
+        statement.query_and_then([except], |row| LocationKey::read(Some(key), row.get(0)?))?;
+    let mut found = urls.collect::<Result<Vec<_>>>()?;
+    found.retain(|url| url.contains(name) || url.contains('%'));
+    Ok(found)
 }

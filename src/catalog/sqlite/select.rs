@@ -9,9 +9,7 @@ use rusqlite::types::Value;
 
 use super::values::json_array;
 use crate::catalog::model::{ImageId, MemberStatus, Visibility};
-use crate::catalog::query::{
-    Column, Comparison, Direction, Filter, ImageQuery, Viewer, VisibilityFilter,
-};
+use crate::catalog::query::{Column, Direction, Filter, ImageQuery, Viewer, VisibilityFilter};
 use crate::identity::ProjectId;
 
 /// A statement and the values of its `?`, in order.
@@ -51,13 +49,13 @@ pub(super) fn page(columns: &str, query: &ImageQuery, marker: Option<Vec<Value>>
     for condition in &query.filters {
         filter(&mut select, condition);
     }
-    let order = order(query);
+    let order = query.order();
     if let Some(values) = marker {
         let keys: Vec<_> = order.iter().copied().zip(values).collect();
         after(&mut select, &keys);
     }
     let terms: Vec<_> =
-        order.iter().map(|key| format!("{} {}", name(key.0), word(key.1))).collect();
+        order.iter().map(|key| format!("{} {}", key.0.name(), key.1.word())).collect();
     select.push(&format!(" ORDER BY {}", terms.join(", ")), []);
     if let Some(limit) = query.limit {
         select.push(" LIMIT ?", [Value::from(i64::try_from(limit).unwrap_or(i64::MAX))]);
@@ -67,7 +65,7 @@ pub(super) fn page(columns: &str, query: &ImageQuery, marker: Option<Vec<Value>>
 
 /// The marker's values of the sort keys; no row when the viewer may not know of it.
 pub(super) fn marker(query: &ImageQuery, id: ImageId) -> Select {
-    let keys: Vec<_> = order(query).iter().map(|key| name(key.0)).collect();
+    let keys: Vec<_> = query.order().iter().map(|key| key.0.name()).collect();
     let mut select = Select::new(format!("SELECT {} FROM images WHERE id = ?", keys.join(", ")));
     select.values.push(text(id.as_str()));
     select.and("+deleted = 0", []);
@@ -83,24 +81,6 @@ pub(super) fn marker(query: &ImageQuery, id: ImageId) -> Select {
         }
     }
     select
-}
-
-/// The sort keys with those that make the order total.
-///
-/// Glance: `created_at` and `id` follow, newest first, or in the direction of the only key.
-pub(super) fn order(query: &ImageQuery) -> Vec<(Column, Direction)> {
-    let default = match query.sort.as_slice() {
-        [(_, only)] => *only,
-        _ => Direction::Descending,
-    };
-    let mut keys: Vec<(Column, Direction)> = Vec::new();
-    let total = [(Column::CreatedAt, default), (Column::Id, default)];
-    for key in query.sort.iter().chain(&total) {
-        if keys.iter().all(|(column, _)| *column != key.0) {
-            keys.push(*key);
-        }
-    }
-    keys
 }
 
 /// Who sees what.  Glance: `_select_images_query` and the start of `_image_get_all`.
@@ -164,15 +144,8 @@ fn filter(select: &mut Select, filter: &Filter) {
         Filter::SizeMin(bytes) => select.and("size >= ?", [Value::from(*bytes)]),
         Filter::SizeMax(bytes) => select.and("size <= ?", [Value::from(*bytes)]),
         Filter::Time(column, comparison, time) => {
-            let operator = match comparison {
-                Comparison::Eq => "=",
-                Comparison::Neq => "<>",
-                Comparison::Gt => ">",
-                Comparison::Gte => ">=",
-                Comparison::Lt => "<",
-                Comparison::Lte => "<=",
-            };
-            select.and(&format!("{} {operator} ?", name(*column)), [text(&time.to_database())]);
+            let operator = comparison.operator();
+            select.and(&format!("{} {operator} ?", column.name()), [text(&time.to_database())]);
         }
         Filter::Tag(tag) => select.and(
             "EXISTS (SELECT 1 FROM image_tags AS t WHERE t.image_id = images.id AND t.value = ? \
@@ -199,7 +172,7 @@ fn after(select: &mut Select, keys: &[((Column, Direction), Value)]) {
     for (at, ((column, direction), value)) in keys.iter().enumerate() {
         select.push(if at == 0 { "(" } else { " OR (" }, []);
         for ((equal, _), value) in keys.iter().take(at) {
-            select.push(&format!("{} IS ? AND ", name(*equal)), [value.clone()]);
+            select.push(&format!("{} IS ? AND ", equal.name()), [value.clone()]);
         }
         beyond(select, *column, *direction, value);
         select.push(")", []);
@@ -212,16 +185,16 @@ fn after(select: &mut Select, keys: &[((Column, Direction), Value)]) {
 fn not_before(column: Column, direction: Direction, value: &Value) -> Option<String> {
     match (direction, value) {
         (_, Value::Null) => None,
-        (Direction::Ascending, _) => Some(format!("{} >= ?", name(column))),
-        (Direction::Descending, _) if nullable(column) => None,
-        (Direction::Descending, _) => Some(format!("{} <= ?", name(column))),
+        (Direction::Ascending, _) => Some(format!("{} >= ?", column.name())),
+        (Direction::Descending, _) if column.is_nullable() => None,
+        (Direction::Descending, _) => Some(format!("{} <= ?", column.name())),
     }
 }
 
 /// NULL is the smallest value: that is how SQLite (and MySQL) orders it.  Glance compares NULL as
 /// an empty text or 0 here but orders it as NULL, and so loses or repeats images; we do not.
 fn beyond(select: &mut Select, column: Column, direction: Direction, value: &Value) {
-    let column_name = name(column);
+    let column_name = column.name();
     match (direction, value) {
         (Direction::Ascending, Value::Null) => {
             select.push(&format!("{column_name} IS NOT NULL"), []);
@@ -230,7 +203,7 @@ fn beyond(select: &mut Select, column: Column, direction: Direction, value: &Val
             select.push(&format!("{column_name} > ?"), [value.clone()]);
         }
         (Direction::Descending, Value::Null) => select.push("0", []),
-        (Direction::Descending, _) if nullable(column) => {
+        (Direction::Descending, _) if column.is_nullable() => {
             let beyond = format!("({column_name} < ? OR {column_name} IS NULL)");
             select.push(&beyond, [value.clone()]);
         }
@@ -248,60 +221,7 @@ fn text(text: &str) -> Value {
 fn matched(column: Column) -> String {
     let selective =
         matches!(column, Column::Id | Column::Checksum | Column::OsHashValue | Column::Owner);
-    format!("{}{}", if selective { "" } else { "+" }, name(column))
-}
-
-const fn name(column: Column) -> &'static str {
-    match column {
-        Column::Id => "id",
-        Column::Name => "name",
-        Column::Status => "status",
-        Column::DiskFormat => "disk_format",
-        Column::ContainerFormat => "container_format",
-        Column::Visibility => "visibility",
-        Column::Owner => "owner",
-        Column::Checksum => "checksum",
-        Column::OsHashAlgo => "os_hash_algo",
-        Column::OsHashValue => "os_hash_value",
-        Column::Size => "size",
-        Column::VirtualSize => "virtual_size",
-        Column::MinDisk => "min_disk",
-        Column::MinRam => "min_ram",
-        Column::Protected => "protected",
-        Column::OsHidden => "os_hidden",
-        Column::CreatedAt => "created_at",
-        Column::UpdatedAt => "updated_at",
-    }
-}
-
-const fn nullable(column: Column) -> bool {
-    match column {
-        Column::Id
-        | Column::Status
-        | Column::Visibility
-        | Column::MinDisk
-        | Column::MinRam
-        | Column::Protected
-        | Column::OsHidden
-        | Column::CreatedAt => false,
-        Column::Name
-        | Column::DiskFormat
-        | Column::ContainerFormat
-        | Column::Owner
-        | Column::Checksum
-        | Column::OsHashAlgo
-        | Column::OsHashValue
-        | Column::Size
-        | Column::VirtualSize
-        | Column::UpdatedAt => true,
-    }
-}
-
-const fn word(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ascending => "ASC",
-        Direction::Descending => "DESC",
-    }
+    format!("{}{}", if selective { "" } else { "+" }, column.name())
 }
 
 #[cfg(test)]
@@ -362,22 +282,5 @@ mod tests {
         query.filters = vec![Filter::OneOf(Column::Id, vec!["a".into(), "b".into()])];
         let found = plan(&query, None);
         assert!(found.contains("sqlite_autoindex_images_1"), "{found}");
-    }
-
-    #[test]
-    fn the_order_ends_with_created_at_and_id_in_glances_directions() {
-        use Direction::{Ascending, Descending};
-        let order_of = |sort: &[(Column, Direction)]| {
-            let viewer = Viewer::Nobody;
-            order(&ImageQuery { sort: sort.to_vec(), ..ImageQuery::all_for(viewer) })
-        };
-        let (made, id) = (Column::CreatedAt, Column::Id);
-        assert_eq!(order_of(&[]), [(made, Descending), (id, Descending)]);
-        let by_name = (Column::Name, Ascending);
-        assert_eq!(order_of(&[by_name]), [by_name, (made, Ascending), (id, Ascending)]);
-        assert_eq!(
-            order_of(&[by_name, (id, Ascending)]),
-            [by_name, (id, Ascending), (made, Descending)]
-        );
     }
 }

@@ -92,7 +92,7 @@ impl TaskCatalog for SqliteCatalog {
                      WHERE image_id = ?1 AND name = ?2 AND value = ?3 AND +deleted = 0",
                 )?
                 .exists(params![new.id, LOCK_PROPERTY, task])?;
-            Ok(holds && write::save(transaction, old, new, from)?)
+            Ok(holds && write::save(transaction, old, new, from, self.location_key())?)
         })
     }
 }

@@ -4,18 +4,22 @@
 //! `true`.  Nothing is ever removed: what goes is marked deleted, and Glance's `purge` takes it
 //! away later.
 
-use std::collections::HashMap;
-
 use rusqlite::types::Value;
 use rusqlite::{Connection, Error as SqlError, ffi, params, params_from_iter};
 
+use super::locations;
 use super::values::{json_array, signed, text_or_null};
-use crate::catalog::model::{Image, ImageId, Location, Status, Timestamp};
+use crate::catalog::location_key::LocationKey;
+use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 
 /// Records a new image.
-pub(super) fn insert(connection: &Connection, image: &Image) -> Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    image: &Image,
+    key: Option<&LocationKey>,
+) -> Result<()> {
     let columns = columns(image)?;
     let names = columns.each_ref().map(|column| column.0).join(", ");
     let places = "?, ".repeat(columns.len());
@@ -33,7 +37,7 @@ pub(super) fn insert(connection: &Connection, image: &Image) -> Result<()> {
             other => other.into(),
         },
     )?;
-    save_belongings(connection, &Image::new(image.id, None), image)
+    save_belongings(connection, &Image::new(image.id, None), image, key)
 }
 
 /// Writes what differs.  `false`: the record is gone, or not in one of the statuses.
@@ -42,6 +46,7 @@ pub(super) fn save(
     old: &Image,
     new: &Image,
     from: &[Status],
+    key: Option<&LocationKey>,
 ) -> Result<bool> {
     if old.id != new.id {
         return Err(Error::Invalid(format!("image {} cannot become {}", old.id, new.id)));
@@ -63,15 +68,9 @@ pub(super) fn save(
     if matched == 0 {
         return Ok(false);
     }
-    save_belongings(connection, old, new)?;
+    save_belongings(connection, old, new, key)?;
     let removed = new.locations.len() < old.locations.len();
-    Ok(!removed || new.locations.is_empty() || is_somewhere(connection, new.id)?)
-}
-
-/// Whether an image still has a location: others may have removed what this change leaves.
-fn is_somewhere(connection: &Connection, id: ImageId) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM image_locations WHERE image_id = ?1 AND +deleted = 0)";
-    Ok(connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+    Ok(!removed || new.locations.is_empty() || locations::is_somewhere(connection, new.id)?)
 }
 
 /// Marks the image and all that belongs to it deleted.  Glance: `image_destroy`.
@@ -135,10 +134,15 @@ fn columns(image: &Image) -> Result<[(&'static str, Value); 16]> {
     ])
 }
 
-fn save_belongings(connection: &Connection, old: &Image, new: &Image) -> Result<()> {
+fn save_belongings(
+    connection: &Connection,
+    old: &Image,
+    new: &Image,
+    key: Option<&LocationKey>,
+) -> Result<()> {
     save_properties(connection, old, new)?;
     save_tags(connection, old, new)?;
-    save_locations(connection, old, new)
+    locations::save(connection, old, new, key)
 }
 
 fn save_properties(connection: &Connection, old: &Image, new: &Image) -> Result<()> {
@@ -189,70 +193,4 @@ fn save_tags(connection: &Connection, old: &Image, new: &Image) -> Result<()> {
             .execute(params![new.id, tag, now])?;
     }
     Ok(())
-}
-
-/// A location is known by its URL.
-fn save_locations(connection: &Connection, old: &Image, new: &Image) -> Result<()> {
-    let (before, after) = (by_url(&old.locations), by_url(&new.locations));
-    for gone in old.locations.iter().filter(|place| !after.contains_key(place.url.as_str())) {
-        let deleted = Location { status: "deleted".to_string(), ..gone.clone() };
-        update_location(connection, new, &deleted)?;
-    }
-    for place in &new.locations {
-        match before.get(place.url.as_str()) {
-            Some(same) if *same == place => {}
-            Some(_) => update_location(connection, new, place)?,
-            None => insert_location(connection, new, place)?,
-        }
-    }
-    Ok(())
-}
-
-fn by_url(locations: &[Location]) -> HashMap<&str, &Location> {
-    locations.iter().map(|place| (place.url.as_str(), place)).collect()
-}
-
-fn insert_location(connection: &Connection, image: &Image, place: &Location) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO image_locations (image_id, value, meta_data, status, created_at, \
-             updated_at, deleted, deleted_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            image.id,
-            place.url,
-            metadata(place),
-            place.status,
-            image.updated_at,
-            is_gone(place),
-            is_gone(place).then_some(image.updated_at),
-        ])?;
-    Ok(())
-}
-
-fn update_location(connection: &Connection, image: &Image, place: &Location) -> Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE image_locations SET meta_data = ?3, status = ?4, updated_at = ?5, \
-             deleted = ?6, deleted_at = ?7 WHERE image_id = ?1 AND value = ?2 AND +deleted = 0",
-        )?
-        .execute(params![
-            image.id,
-            place.url,
-            metadata(place),
-            place.status,
-            image.updated_at,
-            is_gone(place),
-            is_gone(place).then_some(image.updated_at),
-        ])?;
-    Ok(())
-}
-
-/// Glance marks a location deleted as soon as its data is only to be removed.
-fn is_gone(place: &Location) -> bool {
-    matches!(place.status.as_str(), "deleted" | "pending_delete")
-}
-
-fn metadata(place: &Location) -> String {
-    serde_json::Value::Object(place.metadata.clone()).to_string()
 }

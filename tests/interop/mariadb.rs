@@ -1,0 +1,240 @@
+//! One catalog on a MariaDB, with the real glance-api and several glancefs at work on it.
+
+use std::process::Command;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::glance_api::{GlanceApi, configure, glance_files, glance_manage};
+use crate::harness::mariadb::Server;
+use crate::harness::{Glancefs, Start, eventually};
+use crate::http::ImageApi;
+use crate::program;
+use crate::shared_catalog::{comparable, ours};
+
+/// Two directories as stores, under the names that the images' locations have.
+const STORES: &str = "[DEFAULT]\nenabled_backends = fast:file, slow:file\n\
+     limit_param_default = 25\n\
+     [glance_store]\ndefault_backend = fast\n";
+
+/// A glancefs on a database of its own on the shared server.
+fn on_server(url: &str, config: &str) -> Start {
+    Start::default().with_api().catalog(url).config(config)
+}
+
+fn new_catalog() -> String {
+    let server = Server::shared();
+    server.url(&server.new_database())
+}
+
+fn two_stores(glancefs: &Glancefs) -> String {
+    let shown = |name: &str| {
+        let directory = glancefs.directory().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        format!("[{name}]\nfilesystem_store_datadir = {}\n", directory.display())
+    };
+    format!("{STORES}{}{}", shown("fast"), shown("slow"))
+}
+
+/// The same image, with its tags in order: to Glance they are a set, which comes in any.
+fn in_order(image: Value) -> Value {
+    let mut image = comparable(image);
+    let tags = image["tags"].as_array_mut().expect("every image has tags");
+    tags.sort_by_key(Value::to_string);
+    image
+}
+
+/// The same, with every list in order: Glance has types of resources as the server finds them.
+fn as_sets(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<_> = items.into_iter().map(as_sets).collect();
+            items.sort_by_key(Value::to_string);
+            Value::Array(items)
+        }
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, as_sets(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// Every image that a query lists, page by page.
+fn pages(api: &ImageApi, query: &str) -> Vec<Value> {
+    let mut images = Vec::new();
+    let mut path = format!("/v2/images?{query}");
+    loop {
+        let page = api.get(&path);
+        images.extend(page["images"].as_array().unwrap().iter().cloned().map(in_order));
+        match page["next"].as_str() {
+            Some(next) => path = next.to_string(),
+            None => return images,
+        }
+    }
+}
+
+/// Compares all that there is, field by field; returns how many images there are.
+#[track_caller]
+fn assert_same_catalog(glancefs: &Glancefs, glance: &GlanceApi) -> usize {
+    let ours = ours(glancefs);
+    for query in [
+        "visibility=all&limit=170",
+        "visibility=all&os_hidden=true&limit=170",
+        "sort=name:asc,size:desc&limit=90",
+        "visibility=community&limit=90",
+        "visibility=shared&member_status=all&limit=90",
+        "tag=tag1&limit=90",
+        "name=GR%C3%96%C3%9FE%205%20OF%20many&limit=90",
+        "key_1=v%C3%84L%2021&limit=90",
+        "size_min=100000&status=active&sort=updated_at:asc,id:asc&limit=90",
+    ] {
+        let (ours, theirs) = (pages(&ours, query), pages(&glance.api, query));
+        assert_eq!(ours.len(), theirs.len(), "{query}");
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(ours, theirs, "{query}");
+        }
+    }
+    let mut all = pages(&ours, "visibility=all&limit=500");
+    all.extend(pages(&ours, "visibility=all&os_hidden=true&limit=500"));
+    for image in &all {
+        let id = image["id"].as_str().unwrap();
+        if image["visibility"] == "shared" {
+            let path = format!("/v2/images/{id}/members");
+            assert_eq!(ours.get(&path), glance.api.get(&path), "{path}");
+        }
+    }
+    for path in ["/v2/metadefs/namespaces?limit=100", "/v2/metadefs/resource_types"] {
+        assert_eq!(as_sets(ours.get(path)), as_sets(glance.api.get(path)), "{path}");
+    }
+    all.len()
+}
+
+#[test]
+#[ignore = "needs MariaDB and the real Glance"]
+fn what_glance_filled_is_shown_as_glance_shows_it() {
+    let mut glancefs = on_server(&new_catalog(), "").prepare();
+    let stores = two_stores(&glancefs);
+    glancefs.configure(&stores);
+    let config = configure(&glancefs, &stores);
+    glance_manage(&glancefs, &["db", "sync"]);
+    let definitions = glance_files("metadefs").display().to_string();
+    glance_manage(&glancefs, &["db", "load_metadefs", "--path", &definitions]);
+    let filled = Command::new(program("GLANCEFS_TEST_GLANCE", "python"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fill_catalog.py"))
+        .arg(config.join("glance-api.conf"))
+        .arg(glancefs.directory())
+        .output()
+        .unwrap();
+    assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
+    glancefs.start_again();
+    let glance = GlanceApi::start(&config);
+    assert_eq!(assert_same_catalog(&glancefs, &glance), 480);
+    // And the directory: of what has data, all but the hidden.
+    let shown = pages(&ours(&glancefs), "visibility=all&limit=500");
+    let with_data =
+        |image: &&Value| matches!(image["status"].as_str(), Some("active" | "deactivated"));
+    let listed = glancefs.sh("ls $M | wc -l").trim().parse::<usize>().unwrap();
+    assert_eq!(listed, shown.iter().filter(with_data).count());
+}
+
+#[test]
+#[ignore = "needs MariaDB and the real Glance"]
+fn what_glancefs_filled_is_shown_as_glance_shows_it() {
+    let mut glancefs = on_server(&new_catalog(), "").prepare();
+    let stores = two_stores(&glancefs);
+    glancefs.configure(&stores);
+    glancefs.start_again();
+    let api = ours(&glancefs);
+    let data = glancefs.noise("data", 100_003);
+    for n in 0..60 {
+        let visibility = ["private", "public", "shared", "community"][n % 4];
+        let fields = json!({
+            "name": format!("Größe {}", n % 7), "disk_format": "raw", "container_format": "bare",
+            "visibility": visibility, "min_ram": n, "os_hidden": n % 9 == 0, "tags": ["tag1", "T"],
+            "key_1": format!("väl {n}"),
+        });
+        let id = api.create(&fields, &data);
+        if visibility == "shared" {
+            api.post(&format!("/v2/images/{id}/members"), &json!({"member": format!("m{n}")}));
+        }
+        api.patch(&id, &json!([{"op": "replace", "path": "/key_1", "value": "väl 21"}]));
+        if n % 20 == 19 {
+            api.delete(&id);
+        }
+    }
+    let glance = GlanceApi::start(&configure(&glancefs, &stores));
+    assert_eq!(assert_same_catalog(&glancefs, &glance), 57);
+}
+
+#[test]
+#[ignore = "needs MariaDB and the real Glance"]
+fn glance_and_two_glancefs_work_on_one_catalog_at_the_same_time() {
+    let url = new_catalog();
+    let one = on_server(&url, "").mount();
+    let data = one.noise("data", 300_007);
+    // The same images' data for all three, as on a shared disk.
+    let config =
+        format!("[glance_store]\nfilesystem_store_datadir = {}\n", one.datadir().display());
+    let two = on_server(&url, &config).mount();
+    let glance = GlanceApi::beside(&one);
+    let (first, second) = (ours(&one), ours(&two));
+    let apis = [("one", &first), ("two", &second), ("glance", &glance.api)];
+    thread::scope(|scope| {
+        for (who, api) in apis {
+            let data = &data;
+            scope.spawn(move || {
+                for n in 0..8 {
+                    let fields = json!({
+                        "name": format!("{who}-{n}"), "disk_format": "raw", "container_format": "bare",
+                    });
+                    let id = api.create(&fields, data);
+                    api.patch(&id, &json!([{"op": "add", "path": "/note", "value": who}]));
+                    if n % 2 == 1 {
+                        api.delete(&id);
+                    }
+                }
+            });
+        }
+    });
+    for glancefs in [&one, &two] {
+        eventually("all are seen", || glancefs.sh("ls $M | wc -l").trim() == "12");
+        let same = format!("for file in $M/*; do cmp $file {}; done", data.display());
+        glancefs.sh(&same);
+    }
+    assert_eq!(first.list(), second.list());
+    let of = |api: &ImageApi| api.list().into_iter().map(comparable).collect::<Vec<_>>();
+    assert_eq!(of(&first), of(&glance.api));
+    // What one removes, the others no longer show.
+    let id = one.image("two-0").id;
+    one.sh("rm $M/two-0");
+    eventually("it is gone at the other's", || !two.try_sh("ls $M/two-0").ok());
+    assert!(glance.api.names().iter().all(|name| name != "two-0"), "{id}");
+    two.sh("mv $M/one-0 $M/renamed");
+    eventually("the new name is seen", || one.try_sh("ls $M/renamed").ok());
+    one.sql("UPDATE images SET min_ram = 1");
+}
+
+#[test]
+#[ignore = "needs MariaDB"]
+fn a_node_cleans_up_after_itself_and_nobody_else() {
+    let url = new_catalog();
+    let mut one = on_server(&url, "").mount();
+    let config =
+        format!("[glance_store]\nfilesystem_store_datadir = {}\n", one.datadir().display());
+    let mut two = on_server(&url, &config).mount();
+    // An upload is in progress on each.
+    let slow = |glancefs: &Glancefs, name: &str| {
+        glancefs.spawn(&format!("{{ head -c 100000 /dev/zero; sleep 60; }} >$M/{name}"))
+    };
+    let (first, second) = (slow(&one, "first"), slow(&two, "second"));
+    eventually("both are recorded", || one.records().len() == 2);
+    two.kill();
+    two.start_again();
+    // The restarted one's is gone, the other's goes on.
+    eventually("one is left", || one.records().len() == 1);
+    assert_eq!(one.records()[0].name.as_deref(), Some("first"));
+    assert_eq!(one.records()[0].status, "saving");
+    drop((first, second));
+    assert!(one.terminate().success());
+    assert!(two.terminate().success());
+}
