@@ -1,4 +1,5 @@
-//! The admin socket: asking the running daemon what it is doing, and to see to its disk cache.
+//! The admin socket: asking the running daemon what it is doing, and to see to its disk cache
+//! and to what is deleted.
 //!
 //! `<state_dir>/admin.sock` is a UNIX socket for the daemon's own user.  A client sends one line, a
 //! request (`protocol`), and gets lines back, each a JSON document.  One thread answers, one
@@ -12,6 +13,7 @@ mod client;
 mod metrics;
 mod protocol;
 mod report;
+pub mod scrub;
 mod server;
 
 pub use client::{fetch, status, watch};
@@ -21,6 +23,7 @@ pub use report::{
     CacheList, CacheReport, CachedReport, DiskCacheReport, FillReport, MountReport, StatusReport,
     StoreReport, UploadReport,
 };
+pub use scrub::{KeptReport, PendingList, PendingReport, ScrubReport};
 pub use server::{AdminSocket, serve};
 
 use std::time::Duration;

@@ -13,6 +13,7 @@ pub mod location_key;
 pub mod metadefs;
 pub mod model;
 pub mod mysql;
+pub mod pending;
 pub mod query;
 pub mod sqlite;
 pub mod tasks;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::identity::ProjectId;
 use model::{Image, ImageId, Member, MemberStatus, Row, Status, Timestamp};
+use pending::PendingCatalog;
 use query::ImageQuery;
 use tasks::TaskCatalog;
 
@@ -32,7 +34,7 @@ use tasks::TaskCatalog;
 ///
 /// Calls block (disk, network) and may come from any thread at once; never call them from an
 /// async thread.  "Not there" means: no such record, or one that is marked deleted.
-pub trait Catalog: TaskCatalog {
+pub trait Catalog: TaskCatalog + PendingCatalog {
     /// Records a new image with its properties, tags and locations.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 
 use crate::adopt::{AdoptSettings, Place};
 use crate::catalog::metadefs::Existing;
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::identity::ProjectId;
 use crate::images::import::plugins::sandbox;
 use crate::metadefs::load;
-use crate::{admin, adopt, daemon, telemetry};
+use crate::{admin, adopt, daemon, scrub, telemetry};
 use configuration::ConfigCommand;
 
 /// An OpenStack image catalog as a directory, and the Image API beside it.
@@ -74,6 +74,12 @@ enum Command {
     /// that is no store, each file is copied into one. What a record names is never touched; what
     /// looks like an upload that is not complete is left alone, and said.
     Adopt(AdoptArgs),
+    /// Remove the data of deleted images, see which wait for that, or bring one back
+    ///
+    /// With delayed_delete the data of a deleted image stays until it is scrubbed, scrub_time
+    /// seconds later or more. A glancefs that runs with this state directory does what is asked
+    /// for, by its own configuration; where none does, this command.
+    Scrub(ScrubArgs),
     /// Say what the running glancefs is doing: mounts, uploads, stores
     Status(StatusArgs),
     /// See what the running glancefs keeps on its local disk, or change that
@@ -203,6 +209,25 @@ struct AdoptArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("wish").required(true).args(["once", "list", "restore"])))]
+struct ScrubArgs {
+    /// Remove now what is due, and say of each image what came of it
+    #[arg(long)]
+    once: bool,
+    /// Show the deleted images whose data is still there, and when each is due
+    #[arg(long)]
+    list: bool,
+    /// With --list: print the whole list as JSON
+    #[arg(long, requires = "list")]
+    json: bool,
+    /// Bring the deleted image ID back, active, as it was
+    #[arg(long, value_name = "ID")]
+    restore: Option<String>,
+    #[command(flatten)]
+    files: Files,
+}
+
+#[derive(Debug, Args)]
 struct StatusArgs {
     /// Print the whole report as JSON
     #[arg(long)]
@@ -311,6 +336,7 @@ impl Command {
                 let config = files.load(Listen::Off, project, log)?;
                 adopt::run(&AdoptSettings { config, place, dry_run })
             }
+            Self::Scrub(arguments) => arguments.run(log),
             Self::Status(StatusArgs { json, watch, daemon }) => {
                 let state_dir = daemon.state_dir()?;
                 if watch { admin::watch(&state_dir, json) } else { admin::status(&state_dir, json) }
@@ -334,6 +360,17 @@ impl AdoptArgs {
             (None, None, Some(store)) => Place::Store(store.clone()),
             (None, None, None) => Place::Everywhere,
         }
+    }
+}
+
+impl ScrubArgs {
+    fn run(self, log: LogWishes) -> Result<()> {
+        let wish = match self.restore {
+            Some(id) => scrub::Wish::Restore(id),
+            None if self.list => scrub::Wish::List { json: self.json },
+            None => scrub::Wish::Once,
+        };
+        scrub::run(&self.files.load(Listen::Off, None, log)?, &wish)
     }
 }
 

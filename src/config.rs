@@ -21,6 +21,7 @@ pub mod network;
 pub mod options;
 pub mod policy;
 mod reader;
+pub mod scrubbing;
 mod secrets;
 pub mod settings;
 pub mod stores;
@@ -44,6 +45,7 @@ use import_rules::ImportRules;
 use keystone::{TokenChecks, UnifiedLimits};
 use policy::PolicyFiles;
 use reader::{Reader, bad_value};
+use scrubbing::Scrubbing;
 use settings::{Origin, Setting};
 use stores::{StoreSettings, Stores};
 
@@ -190,6 +192,8 @@ pub struct Config {
     pub max_uploads: usize,
     /// What web-download may ask for, and what is done to images that are imported.
     pub import_rules: ImportRules,
+    /// What becomes of the data of deleted images.
+    pub scrubbing: Scrubbing,
     /// The operator's rules of who may do what.
     pub policy: PolicyFiles,
     /// Keystone, where the API asks it who sends a request; `None`: no authentication.
@@ -279,6 +283,7 @@ impl Config {
             worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
+            scrubbing: Scrubbing::read(reader)?,
             policy: PolicyFiles::read(reader)?,
             token_checks: match overrides.listen {
                 Listen::Off => None,

@@ -12,6 +12,8 @@ mod lock;
 mod metrics;
 mod operations;
 mod privileges;
+mod scrubber;
+pub(crate) mod scrubbing;
 mod stores;
 mod supervisor;
 
@@ -91,13 +93,15 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     if config.uid_map.is_some() && !options.allow_other {
         warn!("[glancefs] uid_map has no effect without -o allow_other");
     }
-    let shown = options.to_string();
+    let (shown, read_only) = (options.to_string(), options.read_only);
     let filesystem = Filesystem::new(Arc::clone(&house.images), file_settings(&config, options))?;
     let mount = session::mount(filesystem, &mountpoint, source.as_deref())?;
     let report =
         MountReport { mountpoint: mount.mountpoint().display().to_string(), options: shown };
     let served = server.map(|server| server.start(&runtime, &config, &house));
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
+    let _scrubber =
+        if read_only { None } else { scrubber::start(&house.images, &config.scrubbing)? };
     let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
     if background {
         background::enter()?;
@@ -131,6 +135,7 @@ pub fn serve(config: Config) -> Result<()> {
     };
     let served = server.start(&runtime, &config, &house);
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
+    let _scrubber = scrubber::start(&house.images, &config.scrubbing)?;
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
     let status = format!("the Image API answers at {}", served.url());
     println!("glancefs: {status}");
@@ -262,6 +267,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         }),
         worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
+        scrub: scrubbing::options(config),
         policy: Arc::new(Policy::load(&policy_sources(&config.policy))?),
     })
 }

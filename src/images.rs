@@ -13,6 +13,7 @@
 //! - `tasks`: the records of what goes on in the background;
 //! - `locations`: where data may be, and who says so;
 //! - `removal`: the order in which an image goes, or one of its locations;
+//! - [`scrub`]: deleted images whose data is still there, its removal, and the way back;
 //! - `open`, `readers`, [`caching`]: images that are open, and which are kept on a local disk;
 //! - [`adopt`]: records for data that has none;
 //! - [`changes`]: telling the faces that an image is no longer what they remember.
@@ -36,6 +37,7 @@ pub mod quota;
 mod readers;
 mod recovery;
 mod removal;
+pub mod scrub;
 pub mod staging;
 mod tasks;
 pub mod upload;
@@ -68,6 +70,7 @@ use quota::limits::Usage;
 use quota::totals::{Counted, Totals};
 use readers::Readers;
 use recovery::Backlog;
+use scrub::PendingCount;
 use staging::Area;
 use upload::{Progress, Upload, UploadOptions};
 
@@ -89,6 +92,7 @@ pub struct Images {
     uploads: Mutex<Vec<Arc<Progress>>>,
     totals: Totals,
     backlog: Backlog,
+    pending_count: PendingCount,
     staging: Option<Area>,
     imports: Imports,
     web: Web,
@@ -131,6 +135,7 @@ impl Images {
             uploads: Mutex::new(Vec::new()),
             totals,
             backlog: Backlog::default(),
+            pending_count: PendingCount::default(),
             staging,
             imports,
             web,
@@ -378,7 +383,7 @@ impl Images {
         self.switch(ctx, id, Action::Reactivate, Status::Active)
     }
 
-    /// Removes an image and its data.
+    /// Removes an image and its data; with `delayed_delete`, its data later.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`, `Immutable` for a protected one, `InUse`.
@@ -400,6 +405,8 @@ impl Images {
             // An upload in progress finds its record gone, and removes its own data.
             self.catalog.delete(id, Status::THERE)?.then_some(()).ok_or_else(missing)?;
             self.forget_staged(&image);
+        } else if self.options.scrub.delayed_delete {
+            self.delete_later(&image)?.then_some(()).ok_or_else(missing)?;
         } else {
             self.remove_with_data(&image)?.then_some(()).ok_or_else(missing)?;
         }

@@ -1,7 +1,7 @@
 //! glancefs: an OpenStack image catalog as a directory, and the Image API beside it.
 //!
 //! ```text
-//!                     main.rs → cli → daemon, adopt     the command line; puts the parts together
+//!                     main.rs → cli → daemon, adopt, scrub   the command line; puts the parts together
 //!                                 │
 //!       ┌─────────────────────────┼───────────────┐
 //!     fs                         api            admin   the faces: FUSE, HTTP, the admin socket
@@ -31,5 +31,6 @@ pub mod fs;
 pub mod identity;
 pub mod images;
 pub mod metadefs;
+pub mod scrub;
 pub mod store;
 pub mod telemetry;

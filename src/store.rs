@@ -51,6 +51,15 @@ pub struct Stored {
     pub url: Option<String>,
 }
 
+/// Something that a store had set aside, whose time had come.
+#[derive(Debug)]
+pub struct Purged {
+    /// The image that it was the data of.
+    pub id: ImageId,
+    /// It is gone; or why it stays.
+    pub outcome: Result<()>,
+}
+
 /// A place that holds the data of many images.
 pub trait Store: Send + Sync {
     /// The name that locations and `/v2/info/stores` give it.
@@ -142,6 +151,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// `InUse` while somebody, who may be dead, is still taken for its writer.
     fn discard(&self, id: ImageId) -> Result<()>;
+
+    /// Removes for good what [`delete`](Self::delete) could only set aside, since others needed it, if
+    /// that was longer ago than `age`, `is_ours` does not object, and nobody needs it any more.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; what cannot be done for one thing is said of it.
+    fn purge_trash(
+        &self,
+        _age: Duration,
+        _is_ours: &dyn Fn(ImageId) -> Result<bool>,
+    ) -> Result<Vec<Purged>> {
+        Ok(Vec::new())
+    }
 
     /// Room.
     fn capacity(&self) -> Result<Capacity>;

@@ -23,6 +23,8 @@ mod reading;
 mod recovery;
 #[path = "ceph/removal.rs"]
 mod removal;
+#[path = "ceph/scrub.rs"]
+mod scrub;
 #[path = "ceph/sizes.rs"]
 mod sizes;
 #[path = "ceph/sparse.rs"]

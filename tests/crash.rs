@@ -19,6 +19,8 @@ mod imports;
 mod others;
 #[path = "crash/removal.rs"]
 mod removal;
+#[path = "crash/scrub.rs"]
+mod scrub;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -4,6 +4,8 @@
 
 #[path = "harness/core.rs"]
 mod core;
+#[path = "locations/scrubbing.rs"]
+mod scrubbing;
 #[path = "locations/store.rs"]
 mod store;
 

@@ -10,6 +10,8 @@ mod harness;
 mod attributes;
 #[path = "mount/callers.rs"]
 mod callers;
+#[path = "mount/deleted.rs"]
+mod deleted;
 #[path = "mount/drafts.rs"]
 mod drafts;
 #[path = "mount/leaks.rs"]

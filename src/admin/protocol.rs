@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::report::{CacheList, CachedReport, StatusReport};
+use super::scrub::{PendingList, ScrubReport};
 use crate::error::Result;
 
 /// What a client asks for.
@@ -19,6 +20,12 @@ pub(super) enum Request {
     CacheEvict(String),
     /// Remove all of them.
     CacheEvictAll,
+    /// Which deleted images wait to be scrubbed.
+    Pending,
+    /// Scrub those that are due.
+    Scrub,
+    /// Bring back a deleted image: its id.
+    Restore(String),
 }
 
 /// What the daemon says.  Any number of `Progress`, several times a second, and then one other.
@@ -32,6 +39,11 @@ pub(super) enum Reply {
     Cached(CachedReport),
     /// How many were removed.
     Evicted(usize),
+    Pending(PendingList),
+    /// What became of those that were due.
+    Scrubbed(ScrubReport),
+    /// The image is back: its id and name, to be shown.
+    Restored(String),
     /// Why it was not done.
     Error(String),
 }
@@ -72,4 +84,22 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// `NotFound` when it is not there; `Unsupported` without a cache.
     fn evict(&self, image: Option<&str>) -> Result<usize>;
+
+    /// Deleted images that wait to be scrubbed.
+    ///
+    /// # Errors
+    /// The catalog's.
+    fn pending(&self) -> Result<PendingList>;
+
+    /// Scrubs those that are due, for as long as `go_on` says yes.
+    ///
+    /// # Errors
+    /// The catalog's.
+    fn scrub(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<ScrubReport>;
+
+    /// Brings a deleted image back by its id; says which, to be shown.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    fn restore(&self, id: &str) -> Result<String>;
 }

@@ -33,6 +33,9 @@ pub struct StatusReport {
     /// Interrupted uploads, imports and removals that still have to be undone or finished.
     #[serde(default)]
     pub unfinished: u64,
+    /// Deleted images whose data waits to be scrubbed, as it was a few seconds ago.
+    #[serde(default)]
+    pub pending_delete: u64,
 }
 
 /// One mount.
@@ -178,6 +181,11 @@ impl fmt::Display for StatusReport {
         if self.unfinished > 0 {
             writeln!(f, "undoing  {} interrupted uploads, imports or removals", self.unfinished)?;
         }
+        match self.pending_delete {
+            0 => {}
+            1 => writeln!(f, "deleted  1 image waits to be scrubbed")?,
+            count => writeln!(f, "deleted  {count} images wait to be scrubbed")?,
+        }
         match self.imports {
             (0, 0) => {}
             (running, 0) => writeln!(f, "imports  {running}")?,
@@ -281,7 +289,7 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 /// An amount in the largest decimal unit that leaves at least one before the point.
-fn bytes(amount: u64) -> String {
+pub(super) fn bytes(amount: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if amount < 1000 {
         return format!("{amount} B");

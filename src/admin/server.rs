@@ -160,6 +160,9 @@ fn act(daemon: &dyn Operations, request: &Request, client: &mut UnixStream) -> R
             daemon.evict(Some(image)).map_or_else(refused, Reply::Evicted)
         }
         Request::CacheEvictAll => daemon.evict(None).map_or_else(refused, Reply::Evicted),
+        Request::Pending => daemon.pending().map_or_else(refused, Reply::Pending),
+        Request::Scrub => daemon.scrub(&mut go_on).map_or_else(refused, Reply::Scrubbed),
+        Request::Restore(image) => daemon.restore(image).map_or_else(refused, Reply::Restored),
         Request::Status | Request::CacheList => Reply::Error("unknown command".to_owned()),
     }
 }

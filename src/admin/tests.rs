@@ -36,6 +36,7 @@ fn report() -> StatusReport {
             silent_since: None,
         }],
         unfinished: 0,
+        pending_delete: 0,
     }
 }
 
@@ -65,6 +66,19 @@ impl Operations for Fake {
 
     fn evict(&self, image: Option<&str>) -> Result<usize> {
         Ok(image.map_or(7, |_| 1))
+    }
+
+    fn pending(&self) -> Result<PendingList> {
+        Ok(PendingList { waiting: vec![waiting()] })
+    }
+
+    fn scrub(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<ScrubReport> {
+        assert!(go_on(Progress::default()));
+        Ok(ScrubReport { scrubbed: vec![waiting()], ..ScrubReport::default() })
+    }
+
+    fn restore(&self, id: &str) -> Result<String> {
+        Err(Error::Gone(format!("{id} is gone")))
     }
 }
 
@@ -100,6 +114,31 @@ fn a_request_with_an_argument_gets_progress_and_an_answer() {
     assert_eq!(ask(Request::CacheEvictAll).next().unwrap(), Reply::Evicted(7));
     let refused = ask(Request::CacheList).next().unwrap_err();
     assert_eq!(refused.to_string(), "no cache");
+}
+
+fn waiting() -> PendingReport {
+    PendingReport {
+        id: "f6a0dbd2-6a0c-4c3b-a7c1-54d20aa6cba1".into(),
+        name: Some("a\nb".into()),
+        size: Some(3000),
+        deleted_at: "2026-11-21T10:00:00Z".into(),
+        due_at: "2026-11-22T10:00:00Z".into(),
+    }
+}
+
+#[test]
+fn deleted_images_are_asked_for_scrubbed_and_brought_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let _socket = serve(dir.path(), Arc::new(Fake)).unwrap();
+    let list = scrub::pending(dir.path()).unwrap().to_string();
+    for part in ["a\\nb", "3.0 kB", "due 2026-11-22T10:00:00Z", "1 waiting"] {
+        assert!(list.contains(part), "{part} in\n{list}");
+    }
+    let report = scrub::scrub(dir.path()).unwrap();
+    assert!(report.to_string().starts_with("scrubbed  f6a0dbd2"), "{report}");
+    assert_eq!(scrub::restore(dir.path(), "x").unwrap_err().to_string(), "x is gone");
+    drop(_socket);
+    assert!(matches!(scrub::scrub(dir.path()), Err(Error::NotFound(_))));
 }
 
 #[test]

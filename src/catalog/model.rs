@@ -182,6 +182,9 @@ impl From<std::time::SystemTime> for Timestamp {
 }
 
 impl Timestamp {
+    /// The last second that can be written: a day before the year 10000.
+    pub const LAST: Self = Self(253_402_207_200_000_000);
+
     /// Now.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_microsecond())

@@ -15,6 +15,7 @@
 //! - `select`: listings as SQL;
 //! - `read`, `rows`, `write`, `locations`, `members`: images out of the database and into it;
 //! - `changes`: what others did;
+//! - `pending`: deleted images whose data is still there;
 //! - `metadefs`: metadata definitions;
 //! - `tasks`: tasks, and which of them has an image to itself.
 
@@ -23,6 +24,7 @@ mod failure;
 mod locations;
 mod members;
 mod metadefs;
+mod pending;
 mod pool;
 mod read;
 mod rows;
@@ -253,7 +255,8 @@ impl Catalog for MysqlCatalog {
     }
 
     fn delete(&self, id: ImageId, from: &[Status]) -> Result<bool> {
-        self.write(|session| write::delete(session, id, from, Timestamp::now()))
+        let (to, now) = (Status::Deleted, Timestamp::now());
+        self.write(|session| write::delete(session, id, from, to, now))
     }
 
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>> {

@@ -9,6 +9,7 @@
 //! - `connection`: how the file is opened, and the pools;
 //! - `select`: listings as SQL;
 //! - `read`, `write`, `locations`, `members`: images out of the database and into it;
+//! - `pending`: deleted images whose data is still there;
 //! - `metadefs`: metadata definitions;
 //! - `tasks`: tasks, and which of them has an image to itself;
 //! - `values`: how single values are written.
@@ -17,6 +18,7 @@ mod connection;
 mod locations;
 mod members;
 mod metadefs;
+mod pending;
 mod read;
 mod schema;
 mod select;
@@ -174,7 +176,8 @@ impl Catalog for SqliteCatalog {
     }
 
     fn delete(&self, id: ImageId, from: &[Status]) -> Result<bool> {
-        self.write(|transaction| write::delete(transaction, id, from, Timestamp::now()))
+        let (to, now) = (Status::Deleted, Timestamp::now());
+        self.write(|transaction| write::delete(transaction, id, from, to, now))
     }
 
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>> {

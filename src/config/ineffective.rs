@@ -42,9 +42,9 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          allow_additional_image_properties allow_anonymous_access api_paste_config \
          auth_region auth_strategy auth_url backdoor_port backdoor_socket backlog bind_sock \
          cinder_catalog_info cleanup_scrubber cleanup_scrubber_time \
-         client_socket_timeout config_dir config_file config_source control_exchange daemon \
+         client_socket_timeout config_dir config_file config_source control_exchange \
          data_api db_enforce_mysql_charset default_log_levels default_publisher_id \
-         delayed_delete digest_algorithm disable_process_locking disabled_notifications \
+         digest_algorithm disable_process_locking disabled_notifications \
          enable_v1_registry enable_v2_api enable_v2_registry \
          enable_v3_api eventlet_executor_pool_size \
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
@@ -72,7 +72,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          rpc_ping_enabled rpc_response_timeout run_external_periodic_tasks \
          s3_store_access_key s3_store_bucket s3_store_bucket_url_format \
          s3_store_create_bucket_on_put s3_store_host s3_store_object_buffer_dir \
-         s3_store_secret_key scrub_pool_size scrub_time scrubber_datadir \
+         s3_store_secret_key scrubber_datadir \
          secure_proxy_ssl_header send_identity_headers sheepdog_store_address \
          sheepdog_store_chunk_size sheepdog_store_port sql_connection_debug \
          sql_engine_callback_lib \
@@ -83,7 +83,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          tcp_keepidle transport_url use_journal use_stderr \
          use_syslog_rfc_format use_user_token verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
-         vmware_server_host vmware_server_password vmware_server_username wakeup_time \
+         vmware_server_host vmware_server_password vmware_server_username \
          workers wsgi_default_pool_size wsgi_keep_alive \
          wsgi_log_format wsgi_server_debug",
     ),

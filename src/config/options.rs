@@ -183,6 +183,16 @@ options! {
         "AES key of 16, 24 or 32 bytes that the URLs of locations are encrypted with; empty: they are not.";
     WORKER_SELF_REFERENCE_URL: ["DEFAULT"] "worker_self_reference_url", "",
         "URL of this daemon, for /v2/cache/nodes to name; empty: it names none.";
+    DELAYED_DELETE: ["DEFAULT"] "delayed_delete", "false",
+        "Keep the data of deleted images, by the API and by the mount, until it is scrubbed: see glancefs scrub.";
+    SCRUB_TIME: ["DEFAULT"] "scrub_time", "0",
+        "Seconds for which it is kept at least.";
+    SCRUB_POOL_SIZE: ["DEFAULT"] "scrub_pool_size", "1",
+        "Images that are scrubbed at a time.";
+    SCRUB_DAEMON: ["DEFAULT"] "daemon" as Boolean, "<true with delayed_delete where a file says scrub_time, else false>",
+        "Scrub in the background; not with -o ro.  Otherwise only glancefs scrub --once does.";
+    WAKEUP_TIME: ["DEFAULT"] "wakeup_time", "300",
+        "Seconds between two looks for images to scrub, in the background, and at the trash; 0 is as 1.";
     CORS_ORIGIN: ["cors"] "allowed_origin" as List, "",
         "Sites whose pages may use the API, as scheme://host:port; * for all; empty: none.";
     CORS_CREDENTIALS: ["cors"] "allow_credentials", "true",
@@ -395,6 +405,9 @@ options! {
         "Imports at once; further ones wait.";
     IMPORT_TIMEOUT: ["glancefs"] "import_timeout", "86400",
         "Seconds that an import may take before it is given up.";
+    PURGE_TRASH_AFTER: ["glancefs"] "purge_trash_after", "",
+        "For how long what glancefs moved to the trash of a Ceph pool, because others had snapshots of it, stays there at least, as 30d or 12h: then it is removed with \
+         those snapshots unless one has clones; empty: for ever.";
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ fn set_levels(images: &Images) {
     if let Ok(summary) = images.catalog().summary() {
         metrics::IMAGES.set(summary.images);
     }
+    metrics::PENDING_DELETE.set(images.pending_count());
     metrics::UPLOADS_IN_PROGRESS.set(images.uploads().len() as u64);
     let cache = images.cache_figures();
     metrics::CACHE_LIMIT.set(cache.capacity);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::scrubbing;
 use crate::admin::{
     CacheList, CacheReport, CachedReport, DiskCacheReport, FillReport, MountReport, Operations,
-    Progress, StatusReport, StoreReport, UploadReport,
+    PendingList, Progress, ScrubReport, StatusReport, StoreReport, UploadReport,
 };
 use crate::cache::Figures;
 use crate::cache::disk::CachedFile;
@@ -113,6 +114,7 @@ impl Operations for Daemon {
             disk_cache: images.caching().map(|caching| disk_cache_report(caching)),
             stores: store_reports(images.stores()),
             unfinished: images.unfinished() as u64,
+            pending_delete: images.pending_count(),
         }
     }
 
@@ -158,6 +160,18 @@ impl Operations for Daemon {
             return Ok(1);
         }
         Err(Error::NotFound("it is not cached".to_owned()))
+    }
+
+    fn pending(&self) -> Result<PendingList> {
+        scrubbing::list(&self.images)
+    }
+
+    fn scrub(&self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<ScrubReport> {
+        scrubbing::once(&self.images, &mut || go_on(Progress::default()))
+    }
+
+    fn restore(&self, id: &str) -> Result<String> {
+        scrubbing::restore(&self.images, id)
     }
 }
 

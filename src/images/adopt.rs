@@ -14,6 +14,7 @@ use super::digest::{Digester, Digests};
 use super::{Options, format, quota};
 use crate::catalog::Catalog;
 use crate::catalog::model::{Image, ImageId, Status};
+use crate::catalog::pending::PendingQuery;
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
 use crate::store::{ImageReader, Store};
@@ -126,12 +127,17 @@ impl Adoption {
         Ok(image)
     }
 
-    /// The names, inside a store, of all that records name.
+    /// The names, inside a store, of all that records name, those of deleted images included whose data
+    /// is still to be removed.
     fn named_in(&self, store: &dyn Store) -> Result<HashSet<String>> {
         let mut named = HashSet::new();
         for row in self.catalog.rows(None, super::TIME_PROPERTY)? {
             let Some(image) = self.catalog.get(row.id)? else { continue };
             named.extend(image.locations.iter().filter_map(|place| store.name_in(&place.url)));
+        }
+        for image in self.catalog.pending(&PendingQuery::everything())? {
+            let Some((_, urls)) = self.catalog.pending_image(image.id)? else { continue };
+            named.extend(urls.iter().filter_map(|url| store.name_in(url)));
         }
         Ok(named)
     }

@@ -10,6 +10,7 @@ use super::import::plugins::Plugin;
 use super::import::web::WebRules;
 use super::policy::Policy;
 use super::quota::limits::ProjectLimits;
+use super::scrub::ScrubOptions;
 use crate::catalog::model::{Image, Location};
 use crate::store::Store;
 
@@ -122,6 +123,8 @@ pub struct Options {
     pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
+    /// What becomes of the data of deleted images.
+    pub scrub: ScrubOptions,
     /// Who may do what (`[oslo_policy]`, `property_protection_file`).
     pub policy: Arc<Policy>,
 }
@@ -180,6 +183,7 @@ impl Default for Options {
             image_cache: None,
             worker_self_reference_url: None,
             max_uploads: 1000,
+            scrub: ScrubOptions::default(),
             policy: Arc::default(),
         }
     }

@@ -106,11 +106,13 @@ impl Images {
     }
 
     /// Data that the record still names stays, and is offered again: the crash came before it was
-    /// changed.  Other data goes.
+    /// changed.  So does what waits to be scrubbed, which will be begun anew.  Other data goes.
     fn undo_removal(&self, id: ImageId, urls: &[String], away: &mut Vec<String>) -> Result<()> {
         let record = self.catalog.get(id)?;
         let places = record.iter().flat_map(|image| &image.locations);
-        let named: Vec<&str> = places.map(|place| place.url.as_str()).collect();
+        let waiting = self.catalog.pending_image(id)?.map_or_else(Vec::new, |(_, urls)| urls);
+        let waiting = waiting.iter().map(String::as_str);
+        let named: Vec<&str> = places.map(|place| place.url.as_str()).chain(waiting).collect();
         for url in urls {
             if named.contains(&url.as_str()) {
                 info!(image = %id, url, "its removal was interrupted before it began");

@@ -48,7 +48,7 @@ impl Images {
 
     /// Removes data once `change` has had the record name it no more; returns what `change` does,
     /// which is whether it did that.
-    fn remove_after(
+    pub(super) fn remove_after(
         &self,
         id: ImageId,
         urls: Vec<String>,
@@ -67,7 +67,7 @@ impl Images {
         crash::point(Step::Withdrawn);
         let changed = change();
         if !matches!(changed, Ok(true)) {
-            self.offer(id, &urls);
+            self.offer_unless_gone(id, &urls);
             self.journal.end(id)?;
             return changed;
         }
@@ -128,7 +128,14 @@ impl Images {
         Ok(())
     }
 
-    fn offer(&self, id: ImageId, urls: &[String]) {
+    /// Whoever was faster removes the data, and would stumble over an offer.
+    fn offer_unless_gone(&self, id: ImageId, urls: &[String]) {
+        if !matches!(self.catalog.get(id), Ok(None)) {
+            self.offer(id, urls);
+        }
+    }
+
+    pub(super) fn offer(&self, id: ImageId, urls: &[String]) {
         for url in urls {
             match self.store_of(url).map(|store| store.offer(url)) {
                 None | Some(Ok(()) | Err(Error::NotFound(_))) => {}

@@ -6,7 +6,7 @@
 //! module.  `connection` and `cluster` are the way to the cluster, `image` and `completion` an RBD
 //! image and its requests, `bounded` sees to it that no call waits for ever.  `writer` (through
 //! `pipeline`), `reader` (through `read`, `waiting` and `hand_over`) and `removal` are the store's three
-//! sides; `extents` is where data is, `location` what URLs say, `room` and `sizes` what is known of
+//! sides, and `trash` what the last cannot remove at once; `extents` is where data is, `location` what URLs say, `room` and `sizes` what is known of
 //! the store and of its images without asking.
 //!
 //! Besides what Glance writes, an image gets a metadata entry `_glancefs_extents`: where its data
@@ -31,6 +31,7 @@ mod reader;
 mod removal;
 mod room;
 mod sizes;
+mod trash;
 mod waiting;
 mod writer;
 
@@ -42,7 +43,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Capacity, Condition, ImageReader, ImageWriter, Store, Stored};
+use super::{Capacity, Condition, ImageReader, ImageWriter, Purged, Store, Stored};
 use crate::catalog::model::ImageId;
 use crate::error::{Error, Result};
 use buffers::Buffers;
@@ -55,6 +56,7 @@ use location::Location;
 pub use reader::RbdReader;
 use room::Room;
 use sizes::Sizes;
+use trash::Entry;
 use writer::RbdWriter;
 
 /// What is read, cloned and protected.  Glance: the same.
@@ -201,6 +203,19 @@ impl RbdStore {
         count.map_err(|error| {
             self.inner.failure(&connection, "list the clones of", &location, error)
         })
+    }
+
+    fn not_purged(&self, connection: &Arc<Connection>, entry: &Entry, error: Errno) -> Error {
+        self.inner.cluster.note(connection, error);
+        let (id, pool) = (entry.id.to_string_lossy(), self.pool());
+        if error == Errno::BUSY {
+            return Error::InUse(format!(
+                "RBD image {} in the trash of pool {pool} is in use: a snapshot of it has clones \
+                 (rbd children --all --pool {pool} --image-id {id}) or it is open for writing",
+                entry.name
+            ));
+        }
+        error.error("purge RBD image", &self.inner.target(&entry.name))
     }
 
     /// Does something to the image and snapshot that a URL means.
@@ -406,6 +421,36 @@ impl Store for RbdStore {
             .map_err(|error| self.inner.failure(&connection, "discard", &location, error))?;
         self.inner.forget(&location.image);
         Ok(())
+    }
+
+    fn purge_trash(
+        &self,
+        age: Duration,
+        is_ours: &dyn Fn(ImageId) -> Result<bool>,
+    ) -> Result<Vec<Purged>> {
+        let connection = self.inner.cluster.connection()?;
+        let entries = trash::entries(&connection).map_err(|error| {
+            self.inner.cluster.note(&connection, error);
+            error.error("list the trash of pool", self.pool())
+        })?;
+        let mut purged = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.is_older_than(age)) {
+            let Ok(id) = entry.name.parse() else { continue };
+            if !is_ours(id)? {
+                continue;
+            }
+            let outcome = match trash::purge(&connection, entry) {
+                Ok(false) | Err(Errno::NOENT) => continue,
+                outcome => outcome.map(drop),
+            };
+            let away = outcome == Err(Errno::TIMEDOUT);
+            let outcome = outcome.map_err(|error| self.not_purged(&connection, entry, error));
+            purged.push(Purged { id, outcome });
+            if away {
+                break;
+            }
+        }
+        Ok(purged)
     }
 
     fn capacity(&self) -> Result<Capacity> {

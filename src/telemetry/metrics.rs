@@ -153,6 +153,9 @@ pub const IMPORTS_RUNNING: Level = Level("glancefs_imports_running", "Imports un
 /// Imports that wait.
 pub const IMPORTS_WAITING: Level =
     Level("glancefs_imports_waiting", "Imports that wait for their turn");
+/// What waits to be scrubbed.
+pub const PENDING_DELETE: Level =
+    Level("glancefs_images_pending_delete", "Deleted images whose data waits to be scrubbed");
 /// What an interruption left.
 pub const UNFINISHED: Level = Level(
     "glancefs_unfinished",
@@ -160,13 +163,14 @@ pub const UNFINISHED: Level = Level(
 );
 
 /// Everything that goes up and down.
-pub const LEVELS: [Level; 13] = [
+pub const LEVELS: [Level; 14] = [
     DISK_CACHE_USED,
     DISK_CACHE_LIMIT,
     DISK_CACHE_IMAGES,
     IMPORTS_RUNNING,
     IMPORTS_WAITING,
     UNFINISHED,
+    PENDING_DELETE,
     IMAGES,
     UPLOADS_IN_PROGRESS,
     CACHE_LIMIT,

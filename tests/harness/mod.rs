@@ -17,6 +17,7 @@ pub mod database;
 mod keystone;
 pub mod mariadb;
 mod pool;
+mod scrub;
 mod users;
 
 use std::fs::{self, File};

@@ -283,3 +283,64 @@ fn an_upload_whose_daemon_was_killed_can_be_discarded() {
     discard_in_the_end(&cluster.store(), id);
     assert!(!cluster.lists(id.as_str()));
 }
+
+/// Names of what is in the pool's trash.
+fn in_trash(cluster: &Cluster) -> String {
+    cluster.run("rbd", &["trash", "ls", "images"])
+}
+
+/// What purging the trash says of one image.
+fn purged(store: &RbdStore, id: ImageId, age: u64, ours: bool) -> Option<Result<()>> {
+    let is_ours = |other: ImageId| Ok(ours && other == id);
+    let purged = store.purge_trash(Duration::from_secs(age), &is_ours).unwrap();
+    purged.into_iter().find(|purged| purged.id == id).map(|purged| purged.outcome)
+}
+
+#[test]
+#[ignore = "needs Ceph's packages"]
+fn what_went_to_the_trash_is_purged_when_no_clone_needs_it() {
+    let cluster = Cluster::shared();
+    let store = cluster.store();
+    let (id, url) = put(&store, &pattern(MIB as usize, 1));
+    let backup = format!("images/{id}@backup");
+    let volume = format!("images/volume-{id}");
+    cluster.run("rbd", &["snap", "create", &backup]);
+    cluster.run("rbd", &["snap", "protect", &backup]);
+    cluster.run("rbd", &["clone", &backup, &volume]);
+    store.delete(&url).unwrap();
+    assert!(in_trash(cluster).contains(id.as_str()));
+    assert!(purged(&store, id, 3600, true).is_none(), "not long enough");
+    assert!(purged(&store, id, 0, false).is_none(), "not the catalog's");
+    let refused = purged(&store, id, 0, true).unwrap().unwrap_err();
+    assert!(matches!(&refused, Error::InUse(why) if why.contains("clones")), "{refused}");
+    assert!(in_trash(cluster).contains(id.as_str()));
+    cluster.run("rbd", &["flatten", &volume]);
+    purged(&store, id, 0, true).unwrap().unwrap();
+    assert!(!in_trash(cluster).contains(id.as_str()));
+    assert!(purged(&store, id, 0, true).is_none());
+}
+
+#[test]
+#[ignore = "needs Ceph's packages"]
+fn what_others_moved_to_the_trash_stays_there() {
+    let cluster = Cluster::shared();
+    let store = cluster.store();
+    // By hand, under the id of an image.
+    let (by_hand, _) = put(&store, &pattern(MIB as usize, 1));
+    cluster.run("rbd", &["trash", "mv", &format!("images/{by_hand}")]);
+    assert!(purged(&store, by_hand, 0, true).is_none());
+    assert!(in_trash(cluster).contains(by_hand.as_str()));
+    // By glancefs; and then brought back by somebody, who threw it away himself, much later.
+    let (back, url) = put(&store, &pattern(MIB as usize, 1));
+    cluster.run("rbd", &["snap", "create", &format!("images/{back}@backup")]);
+    store.delete(&url).unwrap();
+    let entries = cluster.rbd_json(&["trash", "ls", "images"]);
+    let entry = entries.as_array().unwrap().iter().find(|entry| entry["name"] == back.as_str());
+    let internal = entry.unwrap()["id"].as_str().unwrap().to_owned();
+    cluster.run("rbd", &["trash", "restore", "-p", "images", &internal]);
+    let image = format!("images/{back}");
+    cluster.run("rbd", &["image-meta", "set", &image, "_glancefs_moved_to_trash", "1000000000"]);
+    cluster.run("rbd", &["trash", "mv", &image]);
+    assert!(purged(&store, back, 0, true).is_none());
+    assert!(in_trash(cluster).contains(back.as_str()));
+}

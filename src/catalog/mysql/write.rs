@@ -67,28 +67,32 @@ pub(super) fn save(
     Ok(!removed || new.locations.is_empty() || locations::is_somewhere(session, new.id)?)
 }
 
-/// Marks the image and all that belongs to it deleted.  Glance: `image_destroy`.
+/// Marks the image and all that belongs to it deleted.  Glance: `image_destroy`.  The image and its
+/// locations say from then on that they are `to`: deleted, or pending delete.
 pub(super) fn delete(
     session: &mut Session<'_>,
     id: ImageId,
     from: &[Status],
+    to: Status,
     now: Timestamp,
 ) -> Outcome<bool> {
     let (list, statuses) = words(from);
     let sql = format!(
-        "UPDATE images SET status = 'deleted', deleted = 1, deleted_at = ?, updated_at = ? \
+        "UPDATE images SET status = ?, deleted = 1, deleted_at = ?, updated_at = ? \
          WHERE id = ? AND deleted = 0 AND status {list}"
     );
-    let mut values = vec![now.bound(), now.bound(), id.bound()];
+    let mut values = vec![to.as_str().bound(), now.bound(), now.bound(), id.bound()];
     values.extend(statuses);
     if session.execute(&sql, values)? == 0 {
         return Ok(false);
     }
-    for (table, status) in
-        [("image_locations", ", status = 'deleted'"), ("image_properties", ""), ("image_tags", "")]
-    {
+    let sql = "UPDATE image_locations SET deleted = 1, deleted_at = ?, updated_at = ?, status = ? \
+         WHERE image_id = ? AND deleted + 0 = 0";
+    let values = vec![now.bound(), now.bound(), to.as_str().bound(), id.bound()];
+    session.execute(sql, values)?;
+    for table in ["image_properties", "image_tags"] {
         let sql = format!(
-            "UPDATE {table} SET deleted = 1, deleted_at = ?, updated_at = ?{status} \
+            "UPDATE {table} SET deleted = 1, deleted_at = ?, updated_at = ? \
              WHERE image_id = ? AND deleted + 0 = 0"
         );
         session.execute(&sql, vec![now.bound(), now.bound(), id.bound()])?;

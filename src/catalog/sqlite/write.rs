@@ -73,30 +73,30 @@ pub(super) fn save(
     Ok(!removed || new.locations.is_empty() || locations::is_somewhere(connection, new.id)?)
 }
 
-/// Marks the image and all that belongs to it deleted.  Glance: `image_destroy`.
+/// Marks the image and all that belongs to it deleted.  Glance: `image_destroy`.  The image and its
+/// locations say from then on that they are `to`: deleted, or pending delete.
 pub(super) fn delete(
     connection: &Connection,
     id: ImageId,
     from: &[Status],
+    to: Status,
     now: Timestamp,
 ) -> Result<bool> {
     let matched = connection
         .prepare_cached(
-            "UPDATE images SET status = 'deleted', deleted = 1, deleted_at = ?1, updated_at = ?1 \
+            "UPDATE images SET status = ?4, deleted = 1, deleted_at = ?1, updated_at = ?1 \
              WHERE id = ?2 AND +deleted = 0 AND status IN (SELECT value FROM json_each(?3))",
         )?
-        .execute(params![now, id, words(from)])?;
+        .execute(params![now, id, words(from), to])?;
     if matched == 0 {
         return Ok(false);
     }
-    for (table, status) in [
-        ("image_locations", ", status = 'deleted'"),
-        ("image_properties", ""),
-        ("image_members", ""),
-        ("image_tags", ""),
-    ] {
+    let sql = "UPDATE image_locations SET deleted = 1, deleted_at = ?1, updated_at = ?1, status = ?3 \
+         WHERE image_id = ?2 AND +deleted = 0";
+    connection.prepare_cached(sql)?.execute(params![now, id, to])?;
+    for table in ["image_properties", "image_members", "image_tags"] {
         let sql = format!(
-            "UPDATE {table} SET deleted = 1, deleted_at = ?1, updated_at = ?1{status} \
+            "UPDATE {table} SET deleted = 1, deleted_at = ?1, updated_at = ?1 \
              WHERE image_id = ?2 AND +deleted = 0"
         );
         connection.prepare_cached(&sql)?.execute(params![now, id])?;

@@ -13,7 +13,7 @@ use super::completion::is_librbds_thread;
 use super::connection::Connection;
 use super::errno::{Errno, check};
 use super::library::{
-    ImageInfo, Library, RawImage, RawOptions, SNAPSHOT_SKIP_QUIESCE, image_option,
+    ImageInfo, Library, RawImage, RawOptions, RawPool, SNAPSHOT_SKIP_QUIESCE, image_option,
 };
 
 /// How an image is opened.
@@ -55,6 +55,10 @@ pub(super) struct Image {
 unsafe impl Send for Image {}
 // SAFETY: as above, by several at once: librbd has its own locks.
 unsafe impl Sync for Image {}
+
+/// One of librbd's functions that open an image.
+type OpenFunction =
+    unsafe extern "C" fn(RawPool, *const c_char, *mut RawImage, *const c_char) -> c_int;
 
 /// A raw image on its way into, or out of, an [`Image`].
 struct Unowned(RawImage);
@@ -114,6 +118,24 @@ impl Image {
         })
     }
 
+    /// Removes for good an image in the trash, which has no snapshots; by Ceph's own id of it.
+    pub(super) fn remove_from_trash(connection: &Arc<Connection>, id: &CStr) -> Result<(), Errno> {
+        let id = id.to_owned();
+        pool_call(connection, move |connection, progress| {
+            // SAFETY: a live pool, a string, and progress that outlives the call.
+            check(unsafe {
+                (connection.library().rbd_trash_remove_with_progress)(
+                    connection.pool().raw(),
+                    id.as_ptr(),
+                    false,
+                    progressed,
+                    progress.argument(),
+                )
+            })
+            .map(drop)
+        })
+    }
+
     /// Opens an image, or a snapshot of it.
     pub(super) fn open(
         connection: &Arc<Connection>,
@@ -121,17 +143,42 @@ impl Image {
         snapshot: Option<&CStr>,
         access: Access,
     ) -> Result<Arc<Self>, Errno> {
+        let library = connection.library();
+        let open = match access {
+            Access::Read => library.rbd_open_read_only,
+            Access::Write => library.rbd_open,
+        };
+        Self::open_by(open, connection, name, snapshot)
+    }
+
+    /// Opens an image in the trash by Ceph's own id of it, or a snapshot of it.
+    pub(super) fn open_in_trash(
+        connection: &Arc<Connection>,
+        id: &CStr,
+        snapshot: Option<&CStr>,
+        access: Access,
+    ) -> Result<Arc<Self>, Errno> {
+        let library = connection.library();
+        let open = match access {
+            Access::Read => library.rbd_open_by_id_read_only,
+            Access::Write => library.rbd_open_by_id,
+        };
+        Self::open_by(open, connection, id, snapshot)
+    }
+
+    fn open_by(
+        open: OpenFunction,
+        connection: &Arc<Connection>,
+        name: &CStr,
+        snapshot: Option<&CStr>,
+    ) -> Result<Arc<Self>, Errno> {
         let (name, snapshot) = (name.to_owned(), snapshot.map(CStr::to_owned));
         let connection = Arc::clone(connection);
         bounded(connection.limit(), move |_| {
-            let library = connection.library();
-            let open = match access {
-                Access::Read => library.rbd_open_read_only,
-                Access::Write => library.rbd_open,
-            };
             let snapshot = snapshot.as_ref().map_or(ptr::null(), |name| name.as_ptr());
             let mut raw = ptr::null_mut();
-            // SAFETY: a live pool, two strings (or NULL: no snapshot) and a place for the image.
+            // SAFETY: one of librbd's functions that open, a live pool, two strings (or NULL: no
+            // snapshot) and a place for the image.
             check(unsafe { open(connection.pool().raw(), name.as_ptr(), &raw mut raw, snapshot) })?;
             // Should nobody wait any more, dropping it closes it.
             Ok(Arc::new(Self { raw, connection, unanswered: AtomicBool::new(false) }))

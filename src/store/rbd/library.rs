@@ -86,6 +86,17 @@ pub(super) struct ImageSpec {
     pub(super) name: *mut c_char,
 }
 
+/// `rbd_trash_image_info_t`
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TrashInfo {
+    pub(super) id: *mut c_char,
+    pub(super) name: *mut c_char,
+    pub(super) source: c_int,
+    pub(super) deletion_time: libc::time_t,
+    pub(super) deferment_end_time: libc::time_t,
+}
+
 /// `rbd_image_watcher_t`
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +251,15 @@ functions! {
             RawPool, *const c_char, ProgressCallback, *mut c_void
         ) -> c_int;
         rbd fn rbd_trash_move(RawPool, *const c_char, u64) -> c_int;
+        rbd fn rbd_trash_list(RawPool, *mut TrashInfo, *mut usize) -> c_int;
+        rbd fn rbd_trash_list_cleanup(*mut TrashInfo, usize);
+        rbd fn rbd_trash_remove_with_progress(
+            RawPool, *const c_char, bool, ProgressCallback, *mut c_void
+        ) -> c_int;
+        rbd fn rbd_open_by_id(RawPool, *const c_char, *mut RawImage, *const c_char) -> c_int;
+        rbd fn rbd_open_by_id_read_only(
+            RawPool, *const c_char, *mut RawImage, *const c_char
+        ) -> c_int;
         rbd fn rbd_aio_create_completion(*mut c_void, Callback, *mut RawCompletion) -> c_int;
         rbd fn rbd_aio_get_return_value(RawCompletion) -> isize;
         rbd fn rbd_aio_release(RawCompletion);

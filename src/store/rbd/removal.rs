@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::errno::Errno;
 use super::image::{Access, Image};
 use super::offering::{open_alone, unprotect_unless_cloned};
+use super::trash;
 
 /// Removes a finished image.
 ///
@@ -72,7 +73,7 @@ fn gone_or(outcome: Result<(), Errno>) -> Result<(), Errno> {
 fn remove_or_trash(connection: &Arc<Connection>, name: &CStr) -> Result<(), Errno> {
     match Image::remove(connection, name) {
         // Somebody else's snapshots.  Glance: the same.
-        Err(Errno::NOTEMPTY) => Image::move_to_trash(connection, name),
+        Err(Errno::NOTEMPTY) => trash::take_in(connection, name),
         // Also Ceph's word for not being able to make the pool's trash, which removals go through.
         Err(Errno::NOENT) => match Image::open(connection, name, None, Access::Read) {
             Ok(_) => Err(Errno::IO),
