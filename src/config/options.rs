@@ -190,7 +190,7 @@ options! {
     SCRUB_POOL_SIZE: ["DEFAULT"] "scrub_pool_size", "1",
         "Images that are scrubbed at a time.";
     SCRUB_DAEMON: ["DEFAULT"] "daemon" as Boolean, "<true with delayed_delete where a file says scrub_time, else false>",
-        "Scrub in the background; not with -o ro.  Otherwise only glancefs scrub --once does.";
+        "Scrub in the background, but not with -o ro; otherwise only glancefs scrub --once does.";
     WAKEUP_TIME: ["DEFAULT"] "wakeup_time", "300",
         "Seconds between two looks for images to scrub, in the background, and at the trash; 0 is as 1.";
     CORS_ORIGIN: ["cors"] "allowed_origin" as List, "",

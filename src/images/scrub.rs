@@ -52,7 +52,7 @@ pub type Place = (Timestamp, ImageId);
 pub struct Scrubbed {
     /// The image.
     pub image: Pending,
-    /// Its data is gone, or goes with its last reader; or why it stays.
+    /// Its data is gone, or goes as soon as its last reader or its store lets it; or why it stays.
     pub outcome: Result<bool>,
 }
 

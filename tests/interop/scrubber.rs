@@ -71,10 +71,9 @@ fn glancefs_brings_back_and_scrubs_what_glance_deleted() {
     let data = glancefs.noise("data", 1_000_003);
     let fields = json!({
         "name": "a", "disk_format": "raw", "container_format": "bare", "visibility": "shared",
-        "hw_disk_bus": "scsi", "gone": "before", "tags": ["x", "y"],
+        "hw_disk_bus": "scsi", "tags": ["x", "y"],
     });
     let id = glance.api.create(&fields, &data);
-    glance.api.patch(&id, &json!([{"op": "remove", "path": "/gone"}]));
     let members = format!("/v2/images/{id}/members");
     glance.api.post(&members, &json!({"member": "other"}));
     let shown = |api: &crate::http::ImageApi| {
