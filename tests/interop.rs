@@ -39,6 +39,8 @@ mod metadefs;
 mod old_client;
 #[path = "interop/shared_catalog.rs"]
 mod shared_catalog;
+#[path = "interop/walk.rs"]
+mod walk;
 
 use std::path::PathBuf;
 
