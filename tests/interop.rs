@@ -14,6 +14,8 @@ mod boot;
 mod ceph;
 #[path = "interop/client.rs"]
 mod client;
+#[path = "interop/clones.rs"]
+mod clones;
 #[path = "interop/fuzzed.rs"]
 mod fuzzed;
 #[path = "interop/glance_api.rs"]

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::thread;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::mariadb::Server;
 use crate::harness::{Cluster, Glancefs, Keystone, Running, Start};
@@ -193,10 +193,11 @@ fn see_that_it_is_there(site: &Site) {
                                 -e \"select id from images where status = 'active' order by id\"");
     assert_eq!(recorded.lines().collect::<Vec<_>>(), ids);
     // What `show_image_direct_url` is for.
-    let shown = site.sh("openstack image show -f json CirrOS-3.4");
-    let shown: Value = serde_json::from_str(&shown).unwrap();
-    let url = format!("rbd://{}/datastore/{}/snap", site.ceph.fsid(), rows[1][0]);
-    assert_eq!(shown["properties"]["direct_url"], json!(url));
+    let (address, id) = (site.controller.api.unwrap(), rows[1][0]);
+    let token = site.keystone.token("admin");
+    let show = format!("curl -sf -H 'X-Auth-Token: {token}' http://{address}/v2/images/{id}");
+    let shown: Value = serde_json::from_str(&site.sh(&show)).unwrap();
+    assert_eq!(shown["direct_url"], format!("rbd://{}/datastore/{id}/snap", site.ceph.fsid()));
 }
 
 fn strangers_are_sent_away(site: &Site) {
