@@ -298,6 +298,7 @@ impl Config {
             overrides: Overrides::default(),
         };
         config.check_exposure(reader);
+        config.check_flavor(reader)?;
         let key = config.http.tls.as_ref().and_then(|tls| secrets::private_key(&tls.key));
         reader.notes.extend(key.into_iter().chain(secrets::state_dir(&config.state_dir)));
         config.settings = std::mem::take(&mut reader.settings);
@@ -333,6 +334,15 @@ impl Config {
         let mut warnings = self.notes.clone();
         let (known, unknown): (Vec<_>, Vec<_>) =
             self.unused.iter().partition(|option| option.known_to_glance);
+        let (registry, known): (Vec<_>, Vec<_>) = known
+            .into_iter()
+            .partition(|o| o.section == "DEFAULT" && ineffective::is_for_registry(&o.name));
+        if !registry.is_empty() {
+            let names = names(&registry, false);
+            warnings.push(format!(
+                "the catalog is used by this process itself, no glance-registry is asked: {names}"
+            ));
+        }
         if !known.is_empty() {
             let names = names(&known, false);
             warnings.push(format!("{} options have no effect here: {names}", known.len()));
@@ -360,6 +370,21 @@ impl Config {
                 setting.origin = Origin::CommandLine(argument);
             }
         }
+    }
+
+    /// Warns of a Keystone that is described and never asked, as many published files have it.
+    fn check_flavor(&self, reader: &mut Reader) -> Result<()> {
+        let served = self.listen.is_some() && self.token_checks.is_none();
+        let described = reader.has_section(options::AUTH_URL.section);
+        // Who writes `flavor =` means it.
+        if served && described && reader.text(&options::FLAVOR)?.is_none() {
+            reader.notes.push(
+                "no request is asked for a token, whatever [keystone_authtoken] says: that takes \
+                 flavor = keystone in [paste_deploy]"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     /// Warns of serving a network without authentication.

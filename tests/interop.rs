@@ -14,6 +14,8 @@ mod boot;
 mod ceph;
 #[path = "interop/client.rs"]
 mod client;
+#[path = "interop/clones.rs"]
+mod clones;
 #[path = "interop/fuzzed.rs"]
 mod fuzzed;
 #[path = "interop/glance_api.rs"]
@@ -41,6 +43,8 @@ mod old_client;
 mod scrubber;
 #[path = "interop/shared_catalog.rs"]
 mod shared_catalog;
+#[path = "interop/walk.rs"]
+mod walk;
 
 use std::path::PathBuf;
 

@@ -176,6 +176,13 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
     ("task", "eventlet_executor_pool_size task_executor work_dir"),
 ];
 
+/// Whether an option of `[DEFAULT]` is about the glance-registry of old releases, whose work is done here
+/// by the process that answers.
+pub(super) fn is_for_registry(name: &str) -> bool {
+    name.starts_with("registry_")
+        || ["data_api", "enable_v1_registry", "enable_v2_registry"].contains(&name)
+}
+
 /// Whether Glance (of today, or of 2013 and later) has an option of this name.
 pub(super) fn known_to_glance(section: &str, name: &str) -> bool {
     INEFFECTIVE_SECTIONS.contains(&section)
@@ -195,5 +202,13 @@ mod tests {
         assert!(known_to_glance("glance_store", "swift_store_user"));
         assert!(known_to_glance("keystone_authtoken", "memcached_servers"));
         assert!(!known_to_glance("DEFAULT", "bind_hots"));
+    }
+
+    #[test]
+    fn what_names_the_registry_is_for_the_registry() {
+        let (_, names) = INEFFECTIVE_OPTIONS[0];
+        let named: Vec<_> = names.split_whitespace().filter(|n| n.contains("registry")).collect();
+        assert!(named.len() > 5 && named.iter().all(|name| is_for_registry(name)), "{named:?}");
+        assert!(!is_for_registry("workers"));
     }
 }

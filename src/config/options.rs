@@ -355,7 +355,8 @@ options! {
         "Seconds for which a token that was found valid is not asked about again, at most until it expires; \
          one that was found invalid at most 10; -1: always ask.";
     SERVICE_TOKEN_ROLES: ["keystone_authtoken"] "service_token_roles" as List, "service",
-        "Roles of which X-Service-Token must have one for the user's token to be taken after it has expired.";
+        "Roles of which X-Service-Token must have one for its roles to count, and for the user's token \
+         to be taken after it has expired.";
     STAGING_DATADIR: ["os_glance_staging_store"] "filesystem_store_datadir",
         "<node_staging_uri>",
         "With enabled_backends: the directory where data waits to be imported.";

@@ -280,6 +280,11 @@ impl Reader {
         found.map(|found| found.text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// Whether a file sets an option of this section.
+    pub(super) fn has_section(&self, section: &str) -> bool {
+        self.files.iter().flatten().any(|assignment| assignment.section == section)
+    }
+
     /// What is in the files and was never asked for, each option once, in the order of the files.
     pub(super) fn unused(&self) -> Vec<UnusedOption> {
         let mut unused: Vec<UnusedOption> = Vec::new();

@@ -117,6 +117,25 @@ fn with_keystone_the_network_is_served_without_a_warning() {
     assert_eq!(load_with("[paste_deploy]\nflavor = keystone\n", off).unwrap().token_checks, None);
 }
 
+#[test]
+fn a_keystone_that_is_never_asked_is_warned_of() {
+    let described = "[DEFAULT]\nauth_strategy = keystone\n[keystone_authtoken]\nauth_host = k\n";
+    let notes = load(described).unwrap().notes;
+    assert!(notes.len() == 1 && notes[0].contains("flavor = keystone"), "{notes:?}");
+    let meant = format!("{described}[paste_deploy]\nflavor =\n");
+    assert_eq!(load(&meant).unwrap().notes, [""; 0]);
+    let off = Overrides { listen: Listen::Off, ..Overrides::default() };
+    assert_eq!(load_with(described, off).unwrap().notes, [""; 0]);
+}
+
+#[test]
+fn options_for_the_registry_are_said_to_be_nobodys_business() {
+    let config = load("[DEFAULT]\nregistry_host = 192.168.1.150\nworkers = 4\n").unwrap();
+    let warnings = config.warnings();
+    assert!(warnings[0].ends_with("no glance-registry is asked: [DEFAULT] registry_host"));
+    assert_eq!(warnings[1], "1 options have no effect here: [DEFAULT] workers");
+}
+
 /// The server of a configuration that names one.
 fn server(text: &str) -> Server {
     match load(text).unwrap().catalog.place {

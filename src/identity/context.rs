@@ -33,6 +33,9 @@ pub struct RequestContext {
     pub user: Option<String>,
     /// Role names, lower case.
     pub roles: Vec<String>,
+    /// Role names, lower case, of the service that works for the user, where one does (Keystone:
+    /// `X-Service-Token`).
+    pub service_roles: Vec<String>,
     /// Sees and may change every project's images.
     pub admin: bool,
     /// The id of the request, for the record only.
@@ -47,6 +50,7 @@ impl RequestContext {
             project: None,
             user: None,
             roles: ["admin", "member", "reader", "service"].map(String::from).to_vec(),
+            service_roles: Vec::new(),
             admin: true,
             request_id: None,
         }
@@ -58,14 +62,21 @@ impl RequestContext {
             project: Some(project),
             user: None,
             roles: ["member", "reader"].map(String::from).to_vec(),
+            service_roles: Vec::new(),
             admin: false,
             request_id: None,
         }
     }
 
-    /// Whether it is a service of the cloud, such as Nova or Cinder (Keystone: the role `service`).
+    /// Whether it is a service of the cloud, such as Nova or Cinder (Keystone: the role `service`), or a
+    /// user whom one works for.
     pub fn is_service(&self) -> bool {
-        self.has_role("service")
+        self.has_role("service") || self.is_served_by("service")
+    }
+
+    /// Whether a service with this role works for the user.
+    pub fn is_served_by(&self, role: &str) -> bool {
+        self.service_roles.iter().any(|held| held.eq_ignore_ascii_case(role))
     }
 
     /// Whether the identity has a role (case does not matter; Keystone: role names).

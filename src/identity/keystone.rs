@@ -110,16 +110,17 @@ impl Keystone {
     ) -> Result<RequestContext, Denied> {
         let user = presented.user.as_ref().ok_or(Denied::Unauthenticated)?;
         // keystonemiddleware: a service that is not believed does no harm to the user.
-        let for_service = match &presented.service {
+        let service = match &presented.service {
             Some(service) => match self.ask(service, false).await {
-                Verdict::Accepted(service) => service.has_any_role(&self.checks.service_roles),
-                Verdict::Refused => false,
+                Verdict::Accepted(service) => Some(service),
+                Verdict::Refused => None,
                 Verdict::Unavailable => return Err(Denied::Unavailable),
             },
-            None => false,
+            None => None,
         };
-        match self.ask(user, for_service).await {
-            Verdict::Accepted(user) => Ok(user.context.clone()),
+        let service = service.filter(|service| service.has_any_role(&self.checks.service_roles));
+        match self.ask(user, service.is_some()).await {
+            Verdict::Accepted(user) => Ok(user.served_by(service.as_deref())),
             Verdict::Refused => Err(Denied::Unauthenticated),
             Verdict::Unavailable => Err(Denied::Unavailable),
         }

@@ -348,6 +348,7 @@ fn has(ctx: &RequestContext, name: &str, text: &str) -> bool {
         "project_id" | "project" | "tenant" => is(ctx.project.as_ref().map(ProjectId::as_str)),
         "user_id" | "user" => is(ctx.user.as_deref()),
         "roles" => ctx.roles.iter().any(|role| role == text),
+        "service_roles" => ctx.service_roles.iter().any(|role| role == text),
         "is_admin" => text == if ctx.admin { "True" } else { "False" },
         _ => false,
     }

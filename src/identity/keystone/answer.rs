@@ -19,6 +19,13 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
+    /// The user, with this service at work.
+    pub(super) fn served_by(&self, service: Option<&Self>) -> RequestContext {
+        let roles = service.map(|service| service.roles.as_slice()).unwrap_or_default();
+        let service_roles = roles.iter().map(|role| role.to_lowercase()).collect();
+        RequestContext { service_roles, ..self.context.clone() }
+    }
+
     pub(super) fn has_any_role(&self, wanted: &[String]) -> bool {
         self.roles.iter().any(|role| wanted.contains(role))
     }
@@ -97,6 +104,7 @@ impl From<Token> for Accepted {
             project,
             user: Some(token.user.id),
             roles: here,
+            service_roles: Vec::new(),
             request_id: None,
         };
         Self { context, roles, expires: token.expires_at }
@@ -114,6 +122,21 @@ mod tests {
             "roles": [{{"id": "1", "name": "Admin"}}, {{"id": "2", "name": "reader"}}], {scope}}}}}"#
         );
         Accepted::from(serde_json::from_str::<Answer>(&text).unwrap().token)
+    }
+
+    #[test]
+    fn a_service_brings_its_roles_and_no_rights_of_its_own() {
+        let user = accepted(r#""project": {"id": "p", "name": "n"}"#).context;
+        let user = Accepted {
+            context: RequestContext { admin: false, roles: vec!["reader".to_string()], ..user },
+            ..accepted("\"system\": {\"all\": true}")
+        };
+        let service = accepted(r#""project": {"id": "s", "name": "service"}"#);
+        let served = user.served_by(Some(&service));
+        assert_eq!(served.service_roles, ["admin", "reader"]);
+        assert!(served.is_served_by("Admin") && !served.has_role("admin") && !served.admin);
+        assert_eq!(served.project, user.context.project);
+        assert_eq!(user.served_by(None), user.context);
     }
 
     #[test]

@@ -120,6 +120,7 @@ impl Images {
             project: task_record.owner.clone(),
             user: task_record.user.clone(),
             roles: Vec::new(),
+            service_roles: Vec::new(),
             admin: false,
             request_id: task_record.request_id.clone(),
         };

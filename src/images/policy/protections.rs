@@ -137,7 +137,9 @@ impl Protections {
         match &allowed[to as usize] {
             Allowed::Everybody => true,
             Allowed::Nobody => false,
-            Allowed::Roles(roles) => roles.iter().any(|role| ctx.has_role(role)),
+            Allowed::Roles(roles) => {
+                roles.iter().any(|role| ctx.has_role(role) || ctx.is_served_by(role))
+            }
             Allowed::Rule(rule) => policy.allows_rule(ctx, rule, &Nothing),
         }
     }
