@@ -18,6 +18,7 @@ mod memory;
 mod mount_identity;
 pub mod mount_options;
 pub mod network;
+pub mod notifications;
 pub mod options;
 pub mod policy;
 mod reader;
@@ -36,6 +37,7 @@ pub use reader::UnusedOption;
 
 use http::Http;
 use logging::{LogFormat, Logging};
+use notifications::Notifications;
 
 use crate::catalog::database::Database;
 use crate::error::{Error, Result};
@@ -201,6 +203,8 @@ pub struct Config {
     pub token_checks: Option<TokenChecks>,
     /// Keystone, where it says what projects may have.  `use_keystone_limits`, `[oslo_limit]`.
     pub unified_limits: Option<UnifiedLimits>,
+    /// Who is told of what is done to images.
+    pub notifications: Notifications,
     /// What each option is in force with, and why.
     pub settings: Vec<Setting>,
     /// Options in the files that change nothing.
@@ -290,6 +294,7 @@ impl Config {
                 _ => TokenChecks::read(reader)?,
             },
             unified_limits: UnifiedLimits::read(reader)?,
+            notifications: Notifications::read(reader)?,
             state_dir,
             settings: Vec::new(),
             unused: Vec::new(),

@@ -47,6 +47,7 @@ use crate::images::policy::file::Sources;
 use crate::images::policy::protections::Format;
 use crate::images::{Backend, ImageCache, Images, ImportOptions, Options};
 use crate::metadefs::Metadefs;
+use crate::notifications::{self, Deliveries, Notifier};
 use ending::{Ending, Reload};
 use metrics::MetricsServer;
 use privileges::Duty;
@@ -88,6 +89,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     let counting = MetricsServer::bind(&runtime, &config)?;
     let house =
         House::open_within(&config, if background { BEFORE_DEADLINE } else { Duration::ZERO })?;
+    let deliveries = house.notify(notifications::start(&config.notifications, &runtime)?);
     let ending = Ending::listen(&runtime)?;
     let server = Server::bind(&runtime, &config)?;
     if config.uid_map.is_some() && !options.allow_other {
@@ -116,7 +118,9 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     if background {
         background::leave_stdout()?;
     }
-    shown.show(&runtime, config, ending, status)
+    let ended = shown.show(&runtime, config, ending, status);
+    house.leave(deliveries, &runtime);
+    ended
 }
 
 /// Serves the API alone, until told to end.
@@ -129,6 +133,7 @@ pub fn serve(config: Config) -> Result<()> {
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
     let house = House::open(&config)?;
+    let deliveries = house.notify(notifications::start(&config.notifications, &runtime)?);
     let ending = Ending::listen(&runtime)?;
     let Some(server) = Server::bind(&runtime, &config)? else {
         return Err(Error::Config("there is nothing to serve: the API is off".to_string()));
@@ -139,7 +144,10 @@ pub fn serve(config: Config) -> Result<()> {
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
     let status = format!("the Image API answers at {}", served.url());
     println!("glancefs: {status}");
-    Faces { mount: None, served: Some(served), admin }.show(&runtime, config, ending, status)
+    let shown = Faces { mount: None, served: Some(served), admin };
+    let ended = shown.show(&runtime, config, ending, status);
+    house.leave(deliveries, &runtime);
+    ended
 }
 
 /// What answers to the outside.
@@ -203,6 +211,22 @@ impl House {
         let policy = Arc::clone(&images.options().policy);
         let metadefs = Arc::new(Metadefs::new(catalog.metadefs).with_policy(policy));
         Ok(Self { images, metadefs, _lock: lock })
+    }
+
+    /// Has what happens told to those whom the operator wants to hear of it.
+    fn notify(&self, notifications: Option<(Arc<Notifier>, Deliveries)>) -> Option<Deliveries> {
+        let (notifier, deliveries) = notifications?;
+        self.images.events().tell_to(Arc::<Notifier>::clone(&notifier));
+        self.metadefs.tell_to(notifier);
+        Some(deliveries)
+    }
+
+    /// Ends, and then lets those hear of it who have not yet.
+    fn leave(self, deliveries: Option<Deliveries>, runtime: &tokio::runtime::Runtime) {
+        drop(self);
+        if let Some(deliveries) = deliveries {
+            deliveries.finish(runtime);
+        }
     }
 
     /// Lets `glancefs status` and `glancefs cache` ask.

@@ -16,7 +16,8 @@
 //! - [`scrub`]: deleted images whose data is still there, its removal, and the way back;
 //! - `open`, `readers`, [`caching`]: images that are open, and which are kept on a local disk;
 //! - [`adopt`]: records for data that has none;
-//! - [`changes`]: telling the faces that an image is no longer what they remember.
+//! - [`changes`]: telling the faces that an image is no longer what they remember;
+//! - [`events`]: telling whoever keeps an account of what is done.
 
 pub mod adopt;
 pub mod caching;
@@ -24,6 +25,7 @@ pub mod changes;
 mod crash;
 pub mod digest;
 mod edits;
+pub mod events;
 pub mod fields;
 pub mod format;
 pub mod import;
@@ -61,6 +63,7 @@ use crate::store::{Capacity, Store};
 use caching::Caching;
 use changes::{Changes, Face};
 use crash::Step;
+use events::{Event, Events};
 use fields::Edit;
 use import::Imports;
 use import::web::Web;
@@ -88,6 +91,7 @@ pub struct Images {
     journal: Journal,
     options: Options,
     changes: Changes,
+    events: Events,
     readers: Arc<Readers>,
     uploads: Mutex<Vec<Arc<Progress>>>,
     totals: Totals,
@@ -131,6 +135,7 @@ impl Images {
             journal,
             options,
             changes,
+            events: Events::default(),
             readers,
             uploads: Mutex::new(Vec::new()),
             totals,
@@ -219,6 +224,7 @@ impl Images {
         let _counted = self.totals.claim(Counted::Images, &image, &*self.catalog)?;
         self.catalog.insert(&image)?;
         self.changes.announce(&[image.id]);
+        self.events.tell(Event::Created(&image));
         self.policy().hide_properties(ctx, &mut image);
         Ok(image)
     }
@@ -401,16 +407,23 @@ impl Images {
             )));
         }
         let image = or_missing(self.without_import(ctx, image))?;
-        if image.locations.is_empty() {
+        let mut status = Status::Deleted;
+        let done = if image.locations.is_empty() {
             // An upload in progress finds its record gone, and removes its own data.
-            self.catalog.delete(id, Status::THERE)?.then_some(()).ok_or_else(missing)?;
-            self.forget_staged(&image);
+            let done = self.catalog.delete(id, Status::THERE)?;
+            if done {
+                self.forget_staged(&image);
+            }
+            done
         } else if self.options.scrub.delayed_delete {
-            self.delete_later(&image)?.then_some(()).ok_or_else(missing)?;
+            status = Status::PendingDelete;
+            self.delete_later(&image)?
         } else {
-            self.remove_with_data(&image)?.then_some(()).ok_or_else(missing)?;
-        }
+            self.remove_with_data(&image)?
+        };
+        done.then_some(()).ok_or_else(missing)?;
         self.changes.announce(&[id]);
+        self.events.tell(Event::Deleted(&Image { status, ..image }));
         Ok(())
     }
 
@@ -461,6 +474,8 @@ impl Images {
             }
         }
         crash::point(Step::Record);
+        self.events.tell(Event::Updated(&saving));
+        self.tell_prepared(&saving, store.name());
         Upload::start(Arc::clone(self), ctx, saving, work, store, options.size, turn)
     }
 
@@ -494,6 +509,8 @@ impl Images {
         }
         drop(counted);
         crash::point(Step::Record);
+        self.events.tell(Event::Created(&image));
+        self.tell_prepared(&image, store.name());
         Upload::start(Arc::clone(self), ctx, image, work, store, None, turn)
     }
 
@@ -576,19 +593,33 @@ impl Images {
         )))
     }
 
-    /// Reads, alters and saves a record, again if somebody else moved its status meanwhile.
+    /// Reads, alters and saves a record, and tells of it, whether it was different before or not
+    /// (Glance: the same).
     fn alter(
         &self,
         ctx: &RequestContext,
         id: ImageId,
         change: impl Fn(&mut Image) -> Result<()>,
     ) -> Result<Image> {
+        let (image, _) = self.save_altered(ctx, id, change)?;
+        self.events.tell(Event::Updated(&image));
+        Ok(image)
+    }
+
+    /// Reads, alters and saves a record, again if somebody else moved its status meanwhile; returns
+    /// also whether it was different before.
+    fn save_altered(
+        &self,
+        ctx: &RequestContext,
+        id: ImageId,
+        change: impl Fn(&mut Image) -> Result<()>,
+    ) -> Result<(Image, bool)> {
         for _ in 0..ATTEMPTS {
             let old = self.find(ctx, id)?;
             let mut new = old.clone();
             change(&mut new)?;
             if new == old {
-                return Ok(old);
+                return Ok((old, false));
             }
             if !quota::shrinks(&old, &new) {
                 quota::check(&new, &self.options)?;
@@ -601,7 +632,7 @@ impl Images {
             };
             if saved {
                 self.changes.announce(&[id]);
-                return Ok(new);
+                return Ok((new, true));
             }
         }
         Err(Error::Conflict(format!("Image {id} is being changed by others; try again")))
@@ -609,7 +640,7 @@ impl Images {
 
     fn switch(&self, ctx: &RequestContext, id: ImageId, action: Action, to: Status) -> Result<()> {
         let verb = if to == Status::Active { "reactivate" } else { "deactivate" };
-        self.alter(ctx, id, |image| {
+        let (image, changed) = self.save_altered(ctx, id, |image| {
             self.policy().check_image(ctx, action, image)?;
             if !image.status.has_data() {
                 let status = image.status;
@@ -619,7 +650,10 @@ impl Images {
             }
             image.status = to;
             Ok(())
-        })
-        .map(drop)
+        })?;
+        if changed {
+            self.events.tell(Event::Updated(&image));
+        }
+        Ok(())
     }
 }

@@ -15,6 +15,9 @@
 //!     below all: identity   config   telemetry   error
 //! ```
 //!
+//! `notifications` stands beside the faces: `images` and `metadefs` tell it, through a trait of theirs, what is
+//! done, and it tells the operator's message bus.
+//!
 //! An arrow only goes down; `fs` and `api` never import each other, nor do `images` and `metadefs`
 //! (whose only face is `api`); `catalog` and `store` know nothing of each other but the id.
 
@@ -31,6 +34,7 @@ pub mod fs;
 pub mod identity;
 pub mod images;
 pub mod metadefs;
+pub mod notifications;
 pub mod scrub;
 pub mod store;
 pub mod telemetry;

@@ -9,16 +9,18 @@
 //! - `resource_types`: where namespaces apply;
 //! - [`document`]: definitions out of JSON, of requests and of files;
 //! - [`property_type`]: what the definition of a property may say;
+//! - [`events`]: telling of what is done;
 //! - [`load`]: filling the catalog from files.
 
 mod contents;
 pub mod document;
+pub mod events;
 pub mod load;
 mod policy;
 pub mod property_type;
 mod resource_types;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use contents::Kind;
 
@@ -28,7 +30,9 @@ use crate::catalog::metadefs::{
 use crate::catalog::model::Timestamp;
 use crate::error::{Error, Result};
 use crate::identity::{ProjectId, RequestContext};
+use crate::images::events::Change;
 use crate::images::policy::{Action, Policy};
+use events::Event;
 
 /// The owner of what no project makes: what is loaded from files, and what the operator makes.
 /// Glance: the loader's default.
@@ -55,12 +59,13 @@ pub struct Fields {
 pub struct Metadefs {
     catalog: Arc<dyn MetadefCatalog>,
     policy: Arc<Policy>,
+    listener: OnceLock<Arc<dyn events::Listener>>,
 }
 
 impl Metadefs {
     /// The definitions in `catalog`, under the default rules.
     pub fn new(catalog: Arc<dyn MetadefCatalog>) -> Self {
-        Self { catalog, policy: Arc::default() }
+        Self { catalog, policy: Arc::default(), listener: OnceLock::new() }
     }
 
     /// The same under other rules.
@@ -102,6 +107,7 @@ impl Metadefs {
             updated_at: Some(now),
         };
         self.catalog.add_namespace(&namespace, &belongings)?;
+        self.tell_made(&namespace, &belongings);
         Ok((namespace, shown(belongings)))
     }
 
@@ -185,6 +191,7 @@ impl Metadefs {
             updated_at: Some(Timestamp::now()),
         };
         if self.catalog.change_namespace(name, &new)? {
+            self.tell(Event::Namespace(Change::Updated, &new, name));
             Ok(new)
         } else {
             Err(Error::NotFound(missing(name)))
@@ -196,8 +203,9 @@ impl Metadefs {
     /// # Errors
     /// `NotFound`; `Forbidden`, also for one that is protected.
     pub fn remove(&self, ctx: &RequestContext, name: &str) -> Result<()> {
-        self.removable(ctx, name, None)?;
+        let namespace = self.removable(ctx, name, None)?;
         if self.catalog.remove_namespace(name)? {
+            self.tell(Event::Namespace(Change::Deleted, &namespace, name));
             Ok(())
         } else {
             Err(Error::NotFound(missing(name)))
@@ -205,11 +213,17 @@ impl Metadefs {
     }
 
     /// Checks that `ctx` may remove the namespace, or all that it has.
-    fn removable(&self, ctx: &RequestContext, name: &str, more: Option<Action>) -> Result<()> {
+    fn removable(
+        &self,
+        ctx: &RequestContext,
+        name: &str,
+        more: Option<Action>,
+    ) -> Result<Namespace> {
         let namespace = self.find(ctx, name, missing, missing)?;
         self.check(ctx, Action::DeleteMetadefNamespace, &namespace)?;
         more.map_or(Ok(()), |action| self.check(ctx, action, &namespace))?;
-        policy::not_protected(&namespace, || format!("namespace {name}"))
+        policy::not_protected(&namespace, || format!("namespace {name}"))?;
+        Ok(namespace)
     }
 
     /// The namespace, for anything that is to be done with it.  Glance has different words for one

@@ -76,9 +76,12 @@ fn filter(debug: bool) -> EnvFilter {
     without_wire(filter.unwrap_or_else(|_| EnvFilter::new(default_directives(debug))))
 }
 
-/// Keeps the HTTP client from showing bytes, of which some are tokens and passwords.
+/// Keeps the clients of HTTP and of the message bus from showing bytes, of which some are tokens and passwords.
+/// What the latter has to say of connections, `notifications` says better.
 fn without_wire(filter: EnvFilter) -> EnvFilter {
-    let quiet = ["ureq=info", "ureq_proto=info"].into_iter().filter_map(|text| text.parse().ok());
+    let quiet = ["ureq=info", "ureq_proto=info", "lapin=off"]
+        .into_iter()
+        .filter_map(|text| text.parse().ok());
     quiet.fold(filter, EnvFilter::add_directive)
 }
 

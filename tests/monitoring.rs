@@ -59,7 +59,8 @@ fn free_port() -> u16 {
 #[test]
 fn metrics_show_what_the_page_says() {
     let port = free_port();
-    let config = format!("[glancefs]\nmetrics_listen = 127.0.0.1:{port}\n");
+    let config =
+        format!("[glancefs]\nmetrics_listen = 127.0.0.1:{port}\nnotification_file = /dev/null\n");
     let fs = Start::default().with_api().config(&config).mount();
     fs.sh("echo a >$M/a; cat $M/a");
     assert_eq!(api(&fs, "/v2/images").0, 200);

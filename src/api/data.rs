@@ -13,6 +13,7 @@ use bytes::BytesMut;
 
 use super::bridge::{self, UploadPipe};
 use super::caller::Caller;
+use super::download::Account;
 use super::patch::media_type;
 use super::router::{NoBody, PathId, Shared, content_length, resource};
 use super::status::Fault;
@@ -194,17 +195,19 @@ async fn send(
 ) -> Result<Response, Fault> {
     let id = id.image()?;
     let images = Arc::clone(&api.images);
+    let to = ctx.clone();
     let OpenImage { image, reader } = api.bridge.call(move || images.open(&ctx, id)).await?;
     let Some(reader) = reader else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    deliver(&api, &image, reader, &headers)
+    deliver(&api, to, image, reader, &headers)
 }
 
 /// The data of an image, or the part of it that was asked for.
 pub(super) fn deliver(
     api: &Shared,
-    image: &Image,
+    to: RequestContext,
+    image: Image,
     reader: Arc<dyn ImageReader>,
     headers: &HeaderMap,
 ) -> Result<Response, Fault> {
@@ -214,9 +217,12 @@ pub(super) fn deliver(
     let length = bytes.end - bytes.start;
     let last = bytes.end.saturating_sub(1);
     let content_range = asked.map(|range| format!("bytes {}-{last}/{size}", range.start));
+    let checksum = image.checksum.clone();
+    let images = Arc::clone(&api.images);
+    let account = Account { images, to, image, wanted: length, bytes: 0, failed: false };
     let body = match length {
         0 => Body::empty(),
-        _ => Body::from_stream(download::stream(Arc::clone(&api.bridge), reader, bytes)),
+        _ => Body::from_stream(download::stream(Arc::clone(&api.bridge), reader, bytes, account)),
     };
     let mut response = Response::new(body);
     let status = if content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
@@ -225,8 +231,7 @@ pub(super) fn deliver(
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     fields.insert(header::CONTENT_LENGTH, length.into());
     // Glance: the checksum as it stands in the record, of the whole image even for a part.
-    for (name, value) in [("content-md5", image.checksum.clone()), ("content-range", content_range)]
-    {
+    for (name, value) in [("content-md5", checksum), ("content-range", content_range)] {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             fields.insert(name, value);
         }

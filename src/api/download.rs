@@ -15,7 +15,10 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::bridge::{Bridge, died};
+use crate::catalog::model::Image;
 use crate::error::Result;
+use crate::identity::RequestContext;
+use crate::images::Images;
 use crate::store::{ByteRange, ImageReader};
 
 /// Bytes of a piece for a client that keeps up.
@@ -39,10 +42,11 @@ pub(super) fn stream(
     bridge: Arc<Bridge>,
     reader: Arc<dyn ImageReader>,
     range: ByteRange,
+    account: Account,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let pace = Pace::new(Arc::clone(&bridge.large_downloads));
     let (ahead, unsent) = (VecDeque::new(), Arc::default());
-    let download = Download { bridge, reader, rest: range, ahead, unsent, pace };
+    let download = Download { bridge, reader, rest: range, ahead, unsent, pace, account };
     stream::unfold(download, |mut download| async move {
         let piece = download.next().await?;
         Some((piece, download))
@@ -58,6 +62,7 @@ struct Download {
     /// What was handed to the server and not yet by it to the system.
     unsent: Arc<Unsent>,
     pace: Pace,
+    account: Account,
 }
 
 impl Download {
@@ -75,15 +80,40 @@ impl Download {
         let piece = piece.map_err(|error| {
             // The head is sent; all that is left is to break the connection off.
             tracing::error!(%error, "a download breaks off");
+            self.account.failed = true;
             io::Error::other(error)
         });
         self.pace.client_gets();
         Some(piece.map(|bytes| {
             self.bridge.reads.answered(bytes.len());
+            self.account.bytes += bytes.len() as u64;
             self.unsent.bytes.fetch_add(bytes.len() as u64, Ordering::AcqRel);
             let permit = self.pace.permit.clone();
             Bytes::from_owner(Piece { bytes, unsent: Arc::clone(&self.unsent), _permit: permit })
         }))
+    }
+}
+
+/// What somebody is sent, for those who are told of it: when it is over, and only then.
+pub(super) struct Account {
+    pub(super) images: Arc<Images>,
+    pub(super) to: RequestContext,
+    pub(super) image: Image,
+    /// How much was asked for.
+    pub(super) wanted: u64,
+    /// How much of it was sent.
+    pub(super) bytes: u64,
+    /// The store has not given all of it.
+    pub(super) failed: bool,
+}
+
+impl Drop for Account {
+    /// Glance: a client that breaks off is not spoken of.
+    fn drop(&mut self) {
+        let complete = self.bytes == self.wanted;
+        if complete || self.failed {
+            self.images.was_sent(&self.to, &self.image, self.bytes, complete);
+        }
     }
 }
 

@@ -202,11 +202,11 @@ async fn download(
     _: NoBody,
 ) -> Result<Response, Fault> {
     let id = id.image()?;
-    let images = Arc::clone(&api.images);
+    let (images, to) = (Arc::clone(&api.images), ctx.clone());
     let OpenImage { image, reader } = api.bridge.call(move || images.open(&ctx, id)).await?;
     let missing = || Fault::not_found(format!("Image {id} has no data: it is {}", image.status));
     let reader = reader.ok_or_else(missing)?;
-    let mut response = data::deliver(&api, &image, reader, &headers)?;
+    let mut response = data::deliver(&api, to, image.clone(), reader, &headers)?;
     meta::write(&image, response.headers_mut());
     Ok(response)
 }

@@ -17,8 +17,6 @@ pub const INEFFECTIVE_SECTIONS: &[&str] = &[
     "oslo_concurrency",
     "oslo_messaging_amqp",
     "oslo_messaging_kafka",
-    "oslo_messaging_notifications",
-    "oslo_messaging_rabbit",
     "oslo_middleware_tracing",
     "oslo_reports",
     "profiler",
@@ -42,9 +40,9 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          allow_additional_image_properties allow_anonymous_access api_paste_config \
          auth_region auth_strategy auth_url backdoor_port backdoor_socket backlog bind_sock \
          cinder_catalog_info cleanup_scrubber cleanup_scrubber_time \
-         client_socket_timeout config_dir config_file config_source control_exchange \
-         data_api db_enforce_mysql_charset default_log_levels default_publisher_id \
-         digest_algorithm disable_process_locking disabled_notifications \
+         client_socket_timeout config_dir config_file config_source \
+         data_api db_enforce_mysql_charset default_log_levels \
+         digest_algorithm disable_process_locking \
          enable_v1_registry enable_v2_api enable_v2_registry \
          enable_v3_api eventlet_executor_pool_size \
          executor_thread_pool_size fatal_deprecations filesystem_store_metadata_file \
@@ -57,15 +55,13 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          logging_context_format_string logging_debug_format_suffix \
          logging_default_format_string logging_exception_prefix \
          logging_user_identity_format max_header_line max_logfile_count max_logfile_size_mb \
-         max_request_id_length notification_driver \
-         notification_topics notifier_strategy os_region_name owner_is_tenant \
+         max_request_id_length \
+         os_region_name owner_is_tenant \
          policy_default_rule publish_errors pydev_worker_debug_host \
          pydev_worker_debug_port qpid_hostname qpid_notification_exchange \
          qpid_notification_topic qpid_password qpid_port qpid_username \
-         rabbit_durable_queues rabbit_ha_queues rabbit_host rabbit_hosts rabbit_max_retries \
-         rabbit_notification_exchange rabbit_notification_topic rabbit_password rabbit_port \
-         rabbit_retry_backoff rabbit_retry_max_backoff rabbit_use_ssl rabbit_userid \
-         rabbit_virtual_host rate_limit_burst rate_limit_except_level rate_limit_interval \
+         rabbit_max_retries \
+         rate_limit_burst rate_limit_except_level rate_limit_interval \
          registry_client_ca_file registry_client_cert_file registry_client_insecure \
          registry_client_key_file registry_client_protocol registry_client_timeout \
          registry_host registry_port restore rpc_backend rpc_conn_pool_size \
@@ -80,7 +76,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          swift_store_config_file swift_store_container swift_store_create_container_on_put \
          swift_store_key swift_store_large_object_chunk_size swift_store_large_object_size \
          swift_store_multi_tenant swift_store_region swift_store_user \
-         tcp_keepidle transport_url use_journal use_stderr \
+         tcp_keepidle use_journal use_stderr \
          use_syslog_rfc_format use_user_token verbose \
          vmware_api_insecure vmware_datacenter_path vmware_datastore_name \
          vmware_server_host vmware_server_password vmware_server_username \
@@ -170,6 +166,17 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
         "policy_default_rule remote_content_type remote_ssl_ca_crt_file \
          remote_ssl_client_crt_file remote_ssl_client_key_file remote_ssl_verify_server_crt \
          remote_timeout",
+    ),
+    (
+        "oslo_messaging_rabbit",
+        "conn_pool_min_size conn_pool_ttl direct_mandatory_flag enable_cancel_on_failover \
+         fake_rabbit heartbeat_in_pthread heartbeat_rate hostname kombu_compression \
+         kombu_failover_strategy kombu_missing_consumer_retry_timeout kombu_reconnect_delay \
+         kombu_reconnect_splay kombu_reconnect_timeout kombu_ssl_version processname \
+         rabbit_login_method rabbit_max_retries rabbit_qos_prefetch_count rabbit_stream_fanout \
+         rabbit_transient_queues_ttl rabbit_transient_quorum_queue rpc_conn_pool_size \
+         rpc_reply_retry_attempts ssl_enforce_fips_mode ssl_enforce_hostname_verification \
+         ssl_version use_queue_manager",
     ),
     ("oslo_middleware", "max_request_body_size secure_proxy_ssl_header"),
     ("paste_deploy", "config_file"),

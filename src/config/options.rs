@@ -193,6 +193,15 @@ options! {
         "Scrub in the background, but not with -o ro; otherwise only glancefs scrub --once does.";
     WAKEUP_TIME: ["DEFAULT"] "wakeup_time", "300",
         "Seconds between two looks for images to scrub, in the background, and at the trash; 0 is as 1.";
+    PUBLISHER_ID: ["DEFAULT"] "default_publisher_id", "image.localhost",
+        "Who notifications say that they are from.";
+    DISABLED_NOTIFICATIONS: ["DEFAULT"] "disabled_notifications" as List, "",
+        "Notifications that are not sent: events as image.send, or all of a group as image, task, metadef_tag.";
+    TRANSPORT_URL: ["DEFAULT"] "transport_url", "<rabbit:// and what the older options of section oslo_messaging_rabbit say>",
+        "The message bus, as rabbit://user:password@host:port,user:password@host:port/virtual_host.";
+    CONTROL_EXCHANGE: ["DEFAULT"] "control_exchange"
+        old [("DEFAULT", "rabbit_notification_exchange"), ("oslo_messaging_rabbit", "default_notification_exchange")],
+        "glance", "The exchange that notifications go to.";
     CORS_ORIGIN: ["cors"] "allowed_origin" as List, "",
         "Sites whose pages may use the API, as scheme://host:port; * for all; empty: none.";
     CORS_CREDENTIALS: ["cors"] "allow_credentials", "true",
@@ -363,6 +372,67 @@ options! {
     ENDPOINT_ID: ["oslo_limit"] "endpoint_id", "",
         "With use_keystone_limits: id of the Image API's endpoint in Keystone; how to reach Keystone, and as whom, is said in this section by the names of \
          keystone_authtoken: auth_url, username, password, project_name or system_scope and so on.";
+    NOTIFICATION_DRIVER: ["oslo_messaging_notifications"] "driver" as List
+        old [("DEFAULT", "notification_driver"), ("DEFAULT", "notifier_strategy")], "",
+        "Where notifications go: messagingv2 (the bus), messaging (the same without oslo's envelope), log or noop; \
+         several, between commas or by several such lines; empty: nowhere.";
+    NOTIFICATION_URL: ["oslo_messaging_notifications"] "transport_url"
+        old [("DEFAULT", "notification_transport_url")], "<transport_url of section DEFAULT>",
+        "The bus for notifications alone.";
+    NOTIFICATION_TOPICS: ["oslo_messaging_notifications"] "topics" as List
+        old [("DEFAULT", "notification_topics"), ("rpc_notifier2", "topics"), ("DEFAULT", "rabbit_notification_topic")],
+        "notifications", "What queues and routing keys begin with: notifications.info, notifications.error.";
+    NOTIFICATION_RETRY: ["oslo_messaging_notifications"] "retry", "-1",
+        "How often it is tried again to get a notification to the bus before it is given up; -1: for as long as it has room to wait.";
+    AMQP_DURABLE_QUEUES: ["oslo_messaging_rabbit"] "amqp_durable_queues"
+        old [("oslo_messaging_rabbit", "rabbit_durable_queues"), ("DEFAULT", "amqp_durable_queues"), ("DEFAULT", "rabbit_durable_queues")],
+        "false", "Make exchanges and queues so that they survive the broker's restart.";
+    AMQP_AUTO_DELETE: ["oslo_messaging_rabbit"] "amqp_auto_delete" old [("DEFAULT", "amqp_auto_delete")], "false",
+        "Make exchanges and queues so that they go with their last user.";
+    RABBIT_HA_QUEUES: ["oslo_messaging_rabbit"] "rabbit_ha_queues" old [("DEFAULT", "rabbit_ha_queues")], "false",
+        "Make queues with x-ha-policy: all.";
+    RABBIT_QUORUM_QUEUE: ["oslo_messaging_rabbit"] "rabbit_quorum_queue", "false",
+        "Make quorum queues, which are durable.";
+    RABBIT_DELIVERY_LIMIT: ["oslo_messaging_rabbit"] "rabbit_quorum_delivery_limit", "0",
+        "With quorum queues: x-delivery-limit; 0: none.";
+    RABBIT_MEMORY_LENGTH: ["oslo_messaging_rabbit"] "rabbit_quorum_max_memory_length"
+        old [("oslo_messaging_rabbit", "rabbit_quroum_max_memory_length")], "0",
+        "With quorum queues: x-max-in-memory-length; 0: none.";
+    RABBIT_MEMORY_BYTES: ["oslo_messaging_rabbit"] "rabbit_quorum_max_memory_bytes"
+        old [("oslo_messaging_rabbit", "rabbit_quroum_max_memory_bytes")], "0",
+        "With quorum queues: x-max-in-memory-bytes; 0: none.";
+    RABBIT_SSL: ["oslo_messaging_rabbit"] "ssl"
+        old [("oslo_messaging_rabbit", "rabbit_use_ssl"), ("DEFAULT", "rabbit_use_ssl")], "false",
+        "Speak TLS with the bus.";
+    RABBIT_CA_FILE: ["oslo_messaging_rabbit"] "ssl_ca_file"
+        old [("oslo_messaging_rabbit", "kombu_ssl_ca_certs"), ("DEFAULT", "kombu_ssl_ca_certs")], "",
+        "Certificates (PEM) one of which must vouch for the bus; empty: those of the system (Glance: anybody may then pose as it).";
+    RABBIT_CERT_FILE: ["oslo_messaging_rabbit"] "ssl_cert_file"
+        old [("oslo_messaging_rabbit", "kombu_ssl_certfile"), ("DEFAULT", "kombu_ssl_certfile")], "",
+        "Certificate (PEM) that glancefs shows to the bus.";
+    RABBIT_KEY_FILE: ["oslo_messaging_rabbit"] "ssl_key_file"
+        old [("oslo_messaging_rabbit", "kombu_ssl_keyfile"), ("DEFAULT", "kombu_ssl_keyfile")], "",
+        "Private key of that certificate (PEM).";
+    RABBIT_HEARTBEAT: ["oslo_messaging_rabbit"] "heartbeat_timeout_threshold", "60",
+        "Seconds without a sign of life after which the bus is taken for dead; 0: never.";
+    RABBIT_RETRY_INTERVAL: ["oslo_messaging_rabbit"] "rabbit_retry_interval" old [("DEFAULT", "rabbit_retry_interval")], "1",
+        "Seconds before the bus is tried again when it cannot be reached.";
+    RABBIT_RETRY_BACKOFF: ["oslo_messaging_rabbit"] "rabbit_retry_backoff" old [("DEFAULT", "rabbit_retry_backoff")], "2",
+        "Seconds by which that becomes more each time.";
+    RABBIT_INTERVAL_MAX: ["oslo_messaging_rabbit"] "rabbit_interval_max" old [("DEFAULT", "rabbit_retry_max_backoff")], "30",
+        "Seconds that it becomes at most.";
+    RABBIT_HOSTS: ["oslo_messaging_rabbit"] "rabbit_hosts" as List old [("DEFAULT", "rabbit_hosts")], "",
+        "Without transport_url: the brokers, as host:port; empty: rabbit_host.";
+    RABBIT_HOST: ["oslo_messaging_rabbit"] "rabbit_host" old [("DEFAULT", "rabbit_host")], "localhost",
+        "Without transport_url and rabbit_hosts: the broker.";
+    RABBIT_PORT: ["oslo_messaging_rabbit"] "rabbit_port" old [("DEFAULT", "rabbit_port")], "5672",
+        "Without transport_url: the port of brokers that are named without one.";
+    RABBIT_USERID: ["oslo_messaging_rabbit"] "rabbit_userid" old [("DEFAULT", "rabbit_userid")], "guest",
+        "Without transport_url: the user.";
+    RABBIT_PASSWORD: ["oslo_messaging_rabbit"] "rabbit_password" old [("DEFAULT", "rabbit_password")], "guest",
+        "Without transport_url: its password.";
+    RABBIT_VIRTUAL_HOST: ["oslo_messaging_rabbit"] "rabbit_virtual_host" old [("DEFAULT", "rabbit_virtual_host")], "/",
+        "Without transport_url: the virtual host.";
     PROXY_HEADERS: ["oslo_middleware"] "enable_proxy_headers_parsing", "false",
         "A proxy stands in front: believe its Forwarded, X-Forwarded-Proto, -Host and -Prefix.";
     FLAVOR: ["paste_deploy"] "flavor", "",
@@ -397,6 +467,12 @@ options! {
         "text or json; empty: as use_json says; --log-format wins.";
     METRICS_LISTEN: ["glancefs"] "metrics_listen", "",
         "address:port where /metrics answers Prometheus; empty: nowhere.";
+    NOTIFICATION_FILE: ["glancefs"] "notification_file", "",
+        "File that every notification is appended to as a line of JSON, whatever driver says; empty: none.";
+    NOTIFICATION_WEBHOOK: ["glancefs"] "notification_webhook", "",
+        "URL that every notification is POSTed to as JSON, whatever driver says; empty: none.";
+    NOTIFICATION_BACKLOG: ["glancefs"] "notification_backlog", "10000",
+        "Notifications that may wait for the bus, and as many for the file and the webhook; further ones are dropped.";
     WEB_DOWNLOAD_NETWORKS: ["glancefs"] "web_download_networks" as List, "",
         "Networks or addresses that web-download may ask although they are not public, as \
          10.0.0.0/8, fd00::/8; empty: none.";

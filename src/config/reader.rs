@@ -263,12 +263,25 @@ impl Reader {
     pub(super) fn list(&mut self, option: &ConfigOption) -> Result<Vec<String>> {
         let found = self.text(option)?;
         let text = found.map_or_else(String::new, |found| found.text);
-        Ok(text
-            .split([',', '\n'])
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(str::to_owned)
-            .collect())
+        Ok(items_of(&text).collect())
+    }
+
+    /// Items between commas, of every line in every file that sets the option (oslo.config: an option that
+    /// may be given several times).
+    pub(super) fn every(&mut self, option: &ConfigOption) -> Result<Vec<String>> {
+        let Some(last) = self.text(option)? else { return Ok(Vec::new()) };
+        let is_meant = |a: &&Assignment| option.names().any(|name| name == (&a.section, &a.name));
+        let assignments: Vec<_> = self.files.iter().flatten().filter(is_meant).cloned().collect();
+        let mut items: Vec<String> = Vec::new();
+        for assignment in &assignments {
+            let raw = self.without_comment(assignment);
+            let text = self.expand(&raw, assignment, MAX_REFERENCES)?;
+            items.extend(items_of(&text));
+        }
+        if !assignments.is_empty() {
+            self.remember(option.section, option, Some(&Found { text: items.join(","), ..last }));
+        }
+        Ok(items)
     }
 
     /// Text without white space around it; `None` when there is none or it is empty.
@@ -302,6 +315,10 @@ impl Reader {
         }
         unused
     }
+}
+
+fn items_of(text: &str) -> impl Iterator<Item = String> {
+    text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned)
 }
 
 /// A section's name as files are compared by.
@@ -432,6 +449,17 @@ mod tests {
             reader(&[text]).list(&options::DISK_FORMATS).unwrap(),
             ["raw", "qcow2", "iso", "vmdk"]
         );
+    }
+
+    #[test]
+    fn an_option_that_may_be_given_several_times_has_all_values() {
+        let first = "[DEFAULT]\nnotification_driver = log\n";
+        let second = "[oslo_messaging_notifications]\ndriver = messaging, noop\ndriver = log\n";
+        let mut reader = reader(&[first, second]);
+        let all = ["log", "messaging", "noop", "log"];
+        assert_eq!(reader.every(&options::NOTIFICATION_DRIVER).unwrap(), all);
+        assert_eq!(reader.settings[0].value.as_deref(), Some("log,messaging,noop,log"));
+        assert_eq!(reader.every(&options::DISABLED_NOTIFICATIONS).unwrap(), [""; 0]);
     }
 
     #[test]

@@ -104,12 +104,43 @@ fn line(setting: &Setting) -> String {
 
 /// The value of an option without what must not be told.
 pub fn masked(name: &str, value: &str) -> String {
-    let secret = ["password", "secret", "transport_url", "passphrase"];
+    let secret = ["password", "secret", "passphrase"];
     let is_key = name.ends_with("_key") || name == "key" || name.ends_with("_token");
     if !value.is_empty() && (is_key || secret.iter().any(|word| name.contains(word))) {
         return "***".to_owned();
     }
-    mask_url(value)
+    match name {
+        "transport_url" => mask_transport_url(value),
+        "notification_webhook" => mask_path(value),
+        _ => mask_url(value),
+    }
+}
+
+/// The passwords of a message bus with several hosts; all of it where somebody forgot to escape.
+fn mask_transport_url(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let (hosts, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if path.contains('@') {
+        return "***".to_owned();
+    }
+    let masked = hosts.split(',').map(|host| match host.rsplit_once('@') {
+        Some((user, place)) => match user.split_once(':') {
+            Some((name, _)) => format!("{name}:***@{place}"),
+            None => host.to_owned(),
+        },
+        None => host.to_owned(),
+    });
+    format!("{scheme}://{}{path}", masked.collect::<Vec<_>>().join(","))
+}
+
+/// Of a place that takes notifications, all but the host: what is behind it often is the secret.
+fn mask_path(value: &str) -> String {
+    let Ok(url) = url::Url::parse(value) else { return "***".to_owned() };
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{}://{host}:{port}/***", url.scheme()),
+        (Some(host), None) => format!("{}://{host}/***", url.scheme()),
+        _ => "***".to_owned(),
+    }
 }
 
 /// The password of a URL: from the first colon after `//` to the last `@` of that part.
@@ -137,6 +168,16 @@ mod tests {
         assert_eq!(masked("connection", "mysql://glance:a/b@c@db/x"), "mysql://glance:***@db/x");
         assert_eq!(masked("connection", "sqlite:////srv/a@b:c"), "sqlite:////srv/a@b:c");
         assert_eq!(masked("password", "s3cret"), "***");
+        assert_eq!(
+            masked("transport_url", "rabbit://u:p%40a@one:1,u2:p:q@two,three:3/vhost?ssl=1"),
+            "rabbit://u:***@one:1,u2:***@two,three:3/vhost?ssl=1"
+        );
+        assert_eq!(masked("transport_url", "rabbit://u:a/b@c/vhost"), "***");
+        assert_eq!(masked("transport_url", "rabbit://"), "rabbit://");
+        assert_eq!(
+            masked("notification_webhook", "https://u:p@hooks.example/T0/s3cret?key=s3cret"),
+            "https://hooks.example/***"
+        );
         assert_eq!(masked("swift_store_key", "s3cret"), "***");
         assert_eq!(masked("key_file", "/etc/key.pem"), "/etc/key.pem");
         assert_eq!(masked("password", ""), "");

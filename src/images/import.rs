@@ -32,6 +32,7 @@ use tracing::warn;
 
 use super::Images;
 use super::crash::{self, Step};
+use super::events::{self, Event};
 use super::journal::Work;
 use super::locations::Expected;
 use super::policy::Action;
@@ -342,6 +343,8 @@ impl Images {
         }
         crash::point(Step::ImportAccepted);
         self.changes.announce(&[id]);
+        self.events.tell(Event::Task(events::Step::Created, &job.task));
+        self.events.tell(Event::Task(events::Step::Run, &job.task));
         self.imports.add(&self.this, job);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Sharing: which projects an image is shared with, and what they make of it.
 
+use super::events::{Change, Event};
 use super::policy::{self, Action};
 use super::{Images, quota};
 use crate::catalog::model::{Image, ImageId, Member, MemberStatus, Timestamp, Visibility};
@@ -64,6 +65,7 @@ impl Images {
         let member = Member { project, status, created_at: now, updated_at: now };
         self.catalog.add_member(id, &member)?;
         self.changes.announce(&[id]);
+        self.events.tell(Event::Member(Change::Created, id, &member));
         Ok(member)
     }
 
@@ -87,7 +89,9 @@ impl Images {
             return Err(no_member(id, project));
         }
         self.changes.announce(&[id]);
-        Ok(Member { status, updated_at: now, ..member })
+        let member = Member { status, updated_at: now, ..member };
+        self.events.tell(Event::Member(Change::Updated, id, &member));
+        Ok(member)
     }
 
     /// Takes an image away from a project.
@@ -102,12 +106,13 @@ impl Images {
     ) -> Result<()> {
         let image = self.find(ctx, id)?;
         check_shared(&image, "delete")?;
-        self.member_of(ctx, &image, project)?;
+        let member = self.member_of(ctx, &image, project)?;
         self.policy().check_members(ctx, Action::DeleteMember, &image)?;
         if !self.catalog.remove_member(id, project, Timestamp::now())? {
             return Err(no_member(id, project));
         }
         self.changes.announce(&[id]);
+        self.events.tell(Event::Member(Change::Deleted, id, &member));
         Ok(())
     }
 

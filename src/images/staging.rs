@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::Images;
 use super::crash::{self, Step};
+use super::events::Event;
 use super::journal::Work;
 use super::policy::Action;
 use super::quota::totals::{Counted, Hold};
@@ -185,6 +186,7 @@ impl Images {
             }
         }
         crash::point(Step::Record);
+        self.events.tell(Event::Updated(&uploading));
         Staging::start(Arc::clone(self), uploading, size, turn)
     }
 
@@ -366,6 +368,7 @@ impl Incoming for Staging {
         let staged = self.complete_now()?;
         self.close();
         self.images.changes.announce(&[staged.id]);
+        self.images.events.tell(Event::Updated(&staged));
         Ok(staged)
     }
 }
@@ -386,6 +389,7 @@ impl Drop for Staging {
         }
         self.close();
         self.images.changes.announce(&[id]);
+        self.images.tell_updated(id);
     }
 }
 

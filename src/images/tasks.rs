@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::Images;
+use super::events::{Event, Step};
 use super::policy::Action;
 use crate::catalog::model::{ImageId, Timestamp};
 use crate::catalog::query::{Direction, Viewer};
@@ -71,6 +72,8 @@ impl Images {
         let image = input.get("image_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
         let task = self.new_task(ctx, kind, image, input);
         self.catalog.insert_task(&task)?;
+        self.events.tell(Event::Task(Step::Created, &task));
+        self.events.tell(Event::Task(Step::Run, &task));
         self.fail_task(&mut task.clone(), INTERNAL_ERROR);
         Ok(task)
     }
@@ -101,10 +104,15 @@ impl Images {
         task: &mut Task,
         message: impl Into<String>,
     ) -> Result<bool> {
+        let begins = task.status == TaskStatus::Pending;
         task.status = TaskStatus::Processing;
         task.message = message.into();
         task.updated_at = Timestamp::now();
-        self.catalog.save_task(task, TaskStatus::UNFINISHED)
+        let noted = self.catalog.save_task(task, TaskStatus::UNFINISHED)?;
+        if noted && begins {
+            self.events.tell(Event::Task(Step::Processing, task));
+        }
+        Ok(noted)
     }
 
     /// Ends a task that has done what was asked for; its message stays.
@@ -127,7 +135,11 @@ impl Images {
         task.expires_at = Some(Timestamp::from_micros(end));
         task.updated_at = now;
         match self.catalog.save_task(task, TaskStatus::UNFINISHED) {
-            Ok(true) => {}
+            Ok(true) => {
+                let ended =
+                    if status == TaskStatus::Success { Step::Success } else { Step::Failure };
+                self.events.tell(Event::Task(ended, task));
+            }
             Ok(false) => warn!(task = %task.id, "it was ended by somebody else"),
             Err(error) => warn!(task = %task.id, %error, "that it has ended cannot be recorded"),
         }

@@ -19,6 +19,7 @@ use super::crash::{self, Step};
 use copied::Copied;
 
 use super::digest::{Digester, Digests};
+use super::events::Event;
 use super::format;
 use super::journal::Work;
 use super::quota::totals::{Counted, Hold};
@@ -59,7 +60,8 @@ pub trait Incoming: Send {
 
 impl Incoming for Upload {
     fn append(&mut self, data: Bytes) -> Result<()> {
-        Self::append(self, data)
+        let appended = Self::append(self, data);
+        self.note_refusal(appended)
     }
 
     fn complete(self) -> Result<Image> {
@@ -103,6 +105,8 @@ pub struct Upload {
     sealed: Option<Digests>,
     /// Why no more can be written: data was lost, so it must never become active.
     failed: Option<String>,
+    /// Why it does not become complete, as far as it is known.
+    refused: Option<String>,
     expected_size: Option<u64>,
     /// Its part of the project's quota, where there is one.
     hold: Option<Hold>,
@@ -151,6 +155,7 @@ impl Upload {
             copied: None,
             sealed: None,
             failed: None,
+            refused: None,
             expected_size,
             hold: None,
             _turn: turn,
@@ -342,6 +347,7 @@ impl Upload {
     /// is as it was before the upload.
     pub fn publish(mut self) -> Result<Image> {
         let published = self.publish_now();
+        let published = self.note_refusal(published);
         self.heed(published)
     }
 
@@ -363,6 +369,11 @@ impl Upload {
                 metrics::upload_ended(self.store.name(), Some(size));
                 self.close();
                 self.images.changes.announce(&[image.id]);
+                for event in
+                    [Event::Uploaded(image), Event::Activated(image), Event::Updated(image)]
+                {
+                    self.images.events.tell(event);
+                }
             }
             Err(_) => {
                 if let Err(error) = self.store.delete(&url) {
@@ -557,6 +568,14 @@ impl Upload {
         outcome
     }
 
+    /// Notes why there will be no image, for those who are told.
+    fn note_refusal<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if let Err(error) = &outcome {
+            self.refused.get_or_insert_with(|| error.to_string());
+        }
+        outcome
+    }
+
     fn writer(&mut self) -> Result<&mut Box<dyn ImageWriter>> {
         if let Some(reason) = &self.failed {
             return Err(Error::StoreUnavailable(format!(
@@ -566,6 +585,23 @@ impl Upload {
         }
         let id = self.recorded.id;
         self.writer.as_mut().ok_or_else(|| gone(id))
+    }
+
+    /// A file that is given up was not refused: it is only gone.
+    fn tell_failed(&self) {
+        let broken_off = matches!(self.work, Work::Upload { .. }).then_some("the upload broke off");
+        if let Some(why) = self.refused.as_deref().or(broken_off) {
+            self.images.events.tell(Event::UploadFailed { image: self.recorded.id, why });
+        }
+    }
+
+    fn tell_undone(&self) {
+        if matches!(self.work, Work::Draft { .. }) {
+            let gone = Image { status: Status::Deleted, ..self.image.clone() };
+            self.images.events.tell(Event::Deleted(&gone));
+        } else {
+            self.images.tell_updated(self.recorded.id);
+        }
     }
 
     /// Removes the data and puts the record back.
@@ -603,6 +639,7 @@ impl Drop for Upload {
         }
         let id = self.recorded.id;
         metrics::upload_ended(self.store.name(), None);
+        self.tell_failed();
         // The data first: while the record says `saving` nobody else may start.
         self.writer = None;
         if let Err(error) = self.undo() {
@@ -613,6 +650,7 @@ impl Drop for Upload {
         }
         self.close();
         self.images.changes.announce(&[id]);
+        self.tell_undone();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Objects, properties and tags of a namespace.  The rules are the same for all three; the words
 //! are not.
 
+use super::events::{self, Definition, Event};
 use super::{Metadefs, missing, policy, property_type, unknown};
 use crate::catalog::metadefs::{
     Contents, MetadefCatalog, Namespace, Object, Page, Property, Tag, TagColumn,
@@ -9,6 +10,7 @@ use crate::catalog::model::Timestamp;
 use crate::catalog::query::Direction;
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+use crate::images::events::Change;
 use crate::images::policy::Action;
 
 /// What Glance calls a kind of content.
@@ -36,12 +38,17 @@ pub struct Words {
 pub trait Kind: Sized + Send {
     /// What Glance calls it.
     const WORDS: Words;
+    /// What those who are told call all of it.
+    const CONTENTS: events::Contents;
 
     /// Where it is stored.
     fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self>;
 
     /// Its name.
     fn name(&self) -> &str;
+
+    /// It, for those who are told.
+    fn definition(&self) -> Definition<'_>;
 
     /// When it was made, to be set.
     fn created_at(&mut self) -> &mut Timestamp;
@@ -70,6 +77,7 @@ impl Kind for Object {
         noun: "object",
         own_words_for_duplicates: true,
     };
+    const CONTENTS: events::Contents = events::Contents::Objects;
 
     fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self> {
         catalog
@@ -77,6 +85,10 @@ impl Kind for Object {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn definition(&self) -> Definition<'_> {
+        Definition::Object(self)
     }
 
     fn created_at(&mut self) -> &mut Timestamp {
@@ -107,6 +119,7 @@ impl Kind for Property {
         noun: "property",
         own_words_for_duplicates: true,
     };
+    const CONTENTS: events::Contents = events::Contents::Properties;
 
     fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self> {
         catalog
@@ -114,6 +127,10 @@ impl Kind for Property {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn definition(&self) -> Definition<'_> {
+        Definition::Property(self)
     }
 
     fn created_at(&mut self) -> &mut Timestamp {
@@ -138,6 +155,7 @@ impl Kind for Tag {
         noun: "tag",
         own_words_for_duplicates: false,
     };
+    const CONTENTS: events::Contents = events::Contents::Tags;
 
     fn contents(catalog: &dyn MetadefCatalog) -> &dyn Contents<Self> {
         catalog
@@ -145,6 +163,10 @@ impl Kind for Tag {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn definition(&self) -> Definition<'_> {
+        Definition::Tag(self)
     }
 
     fn created_at(&mut self) -> &mut Timestamp {
@@ -167,6 +189,7 @@ impl Metadefs {
         let found = self.namespace_of::<T>(ctx, namespace)?;
         self.check(ctx, T::WORDS.add, &found)?;
         self.contents::<T>().add(namespace, std::slice::from_ref(&new), false)?;
+        self.tell_of(Change::Created, namespace, new.definition());
         Ok(new.shown())
     }
 
@@ -187,7 +210,11 @@ impl Metadefs {
         if new.is_empty() {
             return Ok(());
         }
-        self.contents::<Tag>().add(namespace, new, !append)
+        self.contents::<Tag>().add(namespace, new, !append)?;
+        for tag in new {
+            self.tell_of(Change::Created, namespace, Definition::Tag(tag));
+        }
+        Ok(())
     }
 
     /// All of one kind that a namespace has, in the order of their names.
@@ -256,7 +283,12 @@ impl Metadefs {
             )),
             other => other,
         })?;
-        if changed { Ok(new.shown()) } else { Err(not_there::<T>(name)) }
+        if !changed {
+            return Err(not_there::<T>(name));
+        }
+        let (change, definition) = (Change::Updated, new.definition());
+        self.tell(Event::Definition { change, namespace, definition, old_name: name });
+        Ok(new.shown())
     }
 
     /// Removes the one of this name.
@@ -271,9 +303,10 @@ impl Metadefs {
     ) -> Result<()> {
         let found = self.namespace_of::<T>(ctx, namespace)?;
         self.check(ctx, T::WORDS.remove, &found)?;
-        self.existing::<T>(namespace, name)?;
+        let old = self.existing::<T>(namespace, name)?;
         policy::not_protected(&found, || format!("{} {name}", T::WORDS.noun))?;
         if self.contents::<T>().remove(namespace, name)? {
+            self.tell_of(Change::Deleted, namespace, old.definition());
             Ok(())
         } else {
             Err(not_there::<T>(name))
@@ -285,8 +318,10 @@ impl Metadefs {
     /// # Errors
     /// `NotFound`; `Forbidden`, also when the namespace is protected.
     pub fn clear_contents<T: Kind>(&self, ctx: &RequestContext, namespace: &str) -> Result<()> {
-        self.removable(ctx, namespace, T::WORDS.clear)?;
-        self.contents::<T>().clear(namespace)
+        let found = self.removable(ctx, namespace, T::WORDS.clear)?;
+        self.contents::<T>().clear(namespace)?;
+        self.tell(Event::Cleared(&found, T::CONTENTS));
+        Ok(())
     }
 
     fn contents<T: Kind>(&self) -> &dyn Contents<T> {

@@ -1,9 +1,11 @@
 //! Types of resources, and where namespaces apply.
 
+use super::events::Definition;
 use super::{Metadefs, missing, policy};
 use crate::catalog::metadefs::{Association, Namespace, Property, ResourceType};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
+use crate::images::events::Change;
 use crate::images::policy::Action;
 
 impl Metadefs {
@@ -41,7 +43,9 @@ impl Metadefs {
     ) -> Result<()> {
         let found = self.applying(ctx, namespace)?;
         self.check(ctx, Action::AddMetadefResourceTypeAssociation, &found)?;
-        self.catalog.associate(namespace, new)
+        self.catalog.associate(namespace, new)?;
+        self.tell_of(Change::Created, namespace, Definition::ResourceType(new));
+        Ok(())
     }
 
     /// Ends that a namespace applies to a type of resources.
@@ -59,12 +63,14 @@ impl Metadefs {
         let not_there =
             || Error::NotFound(format!("Failed to find resource type {resource_type} to delete"));
         let known = self.catalog.associations(namespace)?;
-        if !known.iter().any(|association| association.resource_type == resource_type) {
-            return Err(not_there());
-        }
+        let known = known.iter().find(|association| association.resource_type == resource_type);
+        let association = known.ok_or_else(not_there)?;
         policy::not_protected(&found, || format!("resource-type-association {resource_type}"))?;
         match self.catalog.dissociate(namespace, resource_type)? {
-            true => Ok(()),
+            true => {
+                self.tell_of(Change::Deleted, namespace, Definition::ResourceType(association));
+                Ok(())
+            }
             false => Err(not_there()),
         }
     }

@@ -24,6 +24,8 @@ const UPLOAD_BYTES: &str = "glancefs_upload_bytes_total";
 const REQUESTS: &str = "glancefs_http_requests_total";
 const REQUEST_SECONDS: &str = "glancefs_http_request_seconds";
 const TOKEN_CHECKS: &str = "glancefs_token_checks_total";
+const NOTIFICATIONS: &str = "glancefs_notifications_total";
+const NOTIFICATIONS_WAITING: &str = "glancefs_notifications_waiting";
 
 const BUILD: &str = "glancefs_build_info";
 const STARTED: &str = "glancefs_start_time_seconds";
@@ -44,6 +46,12 @@ pub const COUNTED: &[(&str, Kind, &str)] = &[
     (REQUESTS, Kind::Counter, "Requests of the API, by method and status"),
     (REQUEST_SECONDS, Kind::Histogram, "Until the head of an answer of the API, by method"),
     (TOKEN_CHECKS, Kind::Counter, "Tokens of requests, by who knew of them"),
+    (
+        NOTIFICATIONS,
+        Kind::Counter,
+        "Notifications, by place (bus, file, webhook) and outcome: sent or dropped",
+    ),
+    (NOTIFICATIONS_WAITING, Kind::Gauge, "Notifications that wait to be sent, by place"),
     (BUILD, Kind::Gauge, "1, with the version of the program"),
     (STARTED, Kind::Gauge, "When the program started, in seconds since 1970"),
     (STORE_UP, Kind::Gauge, "Whether a store answers, as far as is known, by store: 1 or 0"),
@@ -274,4 +282,15 @@ pub fn token_checked(source: TokenSource) {
         TokenSource::Nobody => "nobody",
     };
     counter!(TOKEN_CHECKS, "source" => source).increment(1);
+}
+
+/// So many notifications have got to a place, and so many never will.
+pub fn notifications_left(to: &'static str, sent: u64, dropped: u64) {
+    counter!(NOTIFICATIONS, "to" => to, "outcome" => "sent").increment(sent);
+    counter!(NOTIFICATIONS, "to" => to, "outcome" => "dropped").increment(dropped);
+}
+
+/// So many notifications wait for a place.
+pub fn notifications_waiting(to: &'static str, waiting: u64) {
+    gauge!(NOTIFICATIONS_WAITING, "to" => to).set(waiting as f64);
 }

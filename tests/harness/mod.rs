@@ -17,6 +17,7 @@ pub mod database;
 mod keystone;
 pub mod mariadb;
 mod pool;
+pub mod rabbitmq;
 mod scrub;
 mod users;
 

@@ -21,6 +21,7 @@ use super::{FAILED_IMPORT, IMPORTING_TO, Job, Method, STAGE_HOST, merge_stores};
 use crate::catalog::model::{Image, Status};
 use crate::error::{Error, Result};
 use crate::images::crash::{self, Step};
+use crate::images::events::Event;
 use crate::images::quota::totals::{Counted, Hold};
 use crate::images::tasks::INTERNAL_ERROR;
 use crate::images::{Images, format};
@@ -183,6 +184,10 @@ impl Images {
             };
             // A store that fails because the import is to end has not failed.
             running.check()?;
+            if let Some(error) = &failed {
+                let why = &error.to_string();
+                self.events.tell(Event::UploadFailed { image: job.image, why });
+            }
             match failed {
                 None if job.all_must_succeed => self.note_stores(job, &name, None)?,
                 None => {
@@ -225,6 +230,7 @@ impl Images {
             let bytes = source.size().saturating_mul(stand.copies + 1);
             hold.set(&*self.catalog, bytes).map_err(nothing_written)?;
         }
+        self.tell_prepared(&image, store.name());
         let mut noticed = Instant::now();
         let mut progress = |bytes: u64| {
             running.check()?;
@@ -258,7 +264,7 @@ impl Images {
     /// Has the record name what the stores have, and the image active.
     fn commit(&self, job: &Job, stand: &mut Stand) -> Result<()> {
         let Some(first) = stand.stored.first() else { return Ok(()) };
-        self.alter_locked(job, |image| {
+        let image = self.save_locked(job, |image| {
             if !job.is_copy() && !matches!(image.status, Status::Importing | Status::Active) {
                 return Err(Error::Gone(format!("Image {} is {} by now", image.id, image.status)));
             }
@@ -284,9 +290,25 @@ impl Images {
             }
             Ok(())
         })?;
+        self.tell_stored(job, &image, stand);
         stand.stored.clear();
         crash::point(Step::ImportCommitted);
         Ok(())
+    }
+
+    /// Tells of data that the record names now.  Glance: a store is still named as one to come.
+    fn tell_stored(&self, job: &Job, image: &Image, stand: &Stand) {
+        let were_told = stand.copies > stand.stored.len() as u64;
+        for (number, stored) in stand.stored.iter().enumerate() {
+            let mut at_store = image.clone();
+            let store = stored.store.name().to_string();
+            merge_stores(&mut at_store, IMPORTING_TO, self.named(&[store]), true);
+            self.events.tell(Event::Uploaded(&at_store));
+            if number == 0 && !were_told && !job.is_copy() {
+                self.events.tell(Event::Activated(&at_store));
+            }
+        }
+        self.events.tell(Event::Updated(image));
     }
 
     /// Notes that a store is done with, and whether it failed.

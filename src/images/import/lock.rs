@@ -9,6 +9,7 @@ use super::{FAILED_IMPORT, IMPORTING_TO, Job, holder, merge_stores};
 use crate::catalog::model::{Image, Timestamp};
 use crate::catalog::tasks::{LOCK_PROPERTY, Task, TaskStatus};
 use crate::error::{Error, Result};
+use crate::images::events::Event;
 use crate::images::{ATTEMPTS, Images};
 
 /// How long a task may be silent before its image may be taken from it; one that was not begun
@@ -63,11 +64,25 @@ impl Images {
         .map(drop)
     }
 
-    /// Changes the record of an image that is the job's.
+    /// Changes the record of an image that is the job's, and tells of it.
     ///
     /// # Errors
     /// `Gone` when the image is gone, or somebody else's; those of `change`.
     pub(super) fn alter_locked(
+        &self,
+        job: &Job,
+        change: impl Fn(&mut Image) -> Result<()>,
+    ) -> Result<Image> {
+        let image = self.save_locked(job, change)?;
+        self.events.tell(Event::Updated(&image));
+        Ok(image)
+    }
+
+    /// Changes the record of an image that is the job's, for who has more to tell than that.
+    ///
+    /// # Errors
+    /// As [`alter_locked`](Self::alter_locked).
+    pub(super) fn save_locked(
         &self,
         job: &Job,
         change: impl Fn(&mut Image) -> Result<()>,
