@@ -258,7 +258,7 @@ impl Images {
     /// Has the record name what the stores have, and the image active.
     fn commit(&self, job: &Job, stand: &mut Stand) -> Result<()> {
         let Some(first) = stand.stored.first() else { return Ok(()) };
-        self.alter_locked(job, |image| {
+        let recorded = self.alter_locked(job, |image| {
             if !job.is_copy() && !matches!(image.status, Status::Importing | Status::Active) {
                 return Err(Error::Gone(format!("Image {} is {} by now", image.id, image.status)));
             }
@@ -283,7 +283,13 @@ impl Images {
                 image.os_hash_value = Some(first.digests.os_hash_value.clone());
             }
             Ok(())
-        })?;
+        });
+        if matches!(recorded, Err(Error::Catalog(_))) {
+            // Its answer was lost: if the record names the data, that stays.
+            stand.stored.clear();
+            stand.left_behind = true;
+        }
+        recorded?;
         stand.stored.clear();
         crash::point(Step::ImportCommitted);
         Ok(())
