@@ -27,6 +27,7 @@ mod data;
 mod download;
 mod fault;
 mod head;
+mod health;
 mod images;
 mod import;
 mod listing;
@@ -73,9 +74,11 @@ pub struct Settings {
     pub v1: bool,
     /// TLS, where it is spoken.
     pub tls: Option<Arc<Tls>>,
-    /// While this file exists, `/healthcheck` answers 503 (oslo.middleware:
+    /// While one of these files exists, `/healthcheck` answers 503 (oslo.middleware:
     /// `disable_by_file_path`).
-    pub disable_by_file: Option<PathBuf>,
+    pub disabling_files: Vec<PathBuf>,
+    /// Whether `/healthcheck` says more than that (oslo.middleware: `detailed`).
+    pub health_details: bool,
     /// Connections at once; further ones wait to be accepted.
     pub max_connections: usize,
     /// How long a client may take to send a request's head, to agree on TLS, and may keep an idle
@@ -103,7 +106,8 @@ impl Default for Settings {
             cors: Cors::default(),
             v1: false,
             tls: None,
-            disable_by_file: None,
+            disabling_files: Vec::new(),
+            health_details: false,
             max_connections: 4096,
             head_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

@@ -151,8 +151,6 @@ pub struct Config {
     pub container_formats: Vec<String>,
     /// Whether bytes of another format than declared are refused.  Default true.
     pub require_image_format_match: bool,
-    /// While this file exists, `/healthcheck` answers 503.  Default: no such file.
-    pub disable_by_file: Option<PathBuf>,
     /// Where the log goes, and how it looks.
     pub logging: Logging,
     /// The project that the mount acts as, and the API without authentication, `None` for the
@@ -268,7 +266,6 @@ impl Config {
             disk_formats: reader.list(&options::DISK_FORMATS)?,
             container_formats: reader.list(&options::CONTAINER_FORMATS)?,
             require_image_format_match: reader.boolean(&options::REQUIRE_FORMAT_MATCH)?,
-            disable_by_file: reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?,
             logging: Logging::read(reader, overrides.verbose, overrides.log_format)?,
             acts_as: mount_identity::identity(reader, project.as_ref())?,
             uid_map: mount_identity::uid_map(reader)?,

@@ -21,7 +21,7 @@ pub(crate) use stores::open_one as open_store;
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,8 +87,8 @@ pub fn mount(settings: MountSettings) -> Result<()> {
     raise_file_limit();
     let runtime = runtime()?;
     let counting = MetricsServer::bind(&runtime, &config)?;
-    let house =
-        House::open_within(&config, if background { BEFORE_DEADLINE } else { Duration::ZERO })?;
+    let patience = if background { BEFORE_DEADLINE } else { Duration::ZERO };
+    let house = House::open_within(&config, patience, Some(&mountpoint))?;
     let deliveries = house.notify(notifications::start(&config.notifications, &runtime)?);
     let ending = Ending::listen(&runtime)?;
     let server = Server::bind(&runtime, &config)?;
@@ -196,13 +196,14 @@ impl House {
     /// # Errors
     /// Whatever keeps it from starting, with what to do about it.
     pub(crate) fn open(config: &Config) -> Result<Self> {
-        Self::open_within(config, Duration::ZERO)
+        Self::open_within(config, Duration::ZERO, None)
     }
 
-    /// The same; another daemon that is ending may take so long for it.
-    fn open_within(config: &Config, patience: Duration) -> Result<Self> {
+    /// The same; another daemon that is ending may take so long for it, and may have left a mount
+    /// at `mountpoint`.
+    fn open_within(config: &Config, patience: Duration, mountpoint: Option<&Path>) -> Result<Self> {
         config.create_state_dir()?;
-        let lock = lock::lock(config, patience)?;
+        let lock = lock::lock(config, patience, mountpoint)?;
         let catalog = config.catalog.open()?;
         let stores = stores::open(config)?;
         let journal = Journal::open(config.state_dir.join("journal"))?;
@@ -425,7 +426,8 @@ impl Server {
             cors: config.http.cors.clone(),
             tls: self.tls.clone(),
             v1: config.http.v1,
-            disable_by_file: config.disable_by_file.clone(),
+            disabling_files: config.http.health.disabling_files(self.address.port()),
+            health_details: config.http.health.detailed,
             shutdown_grace: UPLOADS_DEADLINE,
             max_uploads: config.max_uploads,
             ..api::Settings::default()

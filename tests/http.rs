@@ -133,6 +133,34 @@ fn a_bare_health_check_of_http_1_0_is_answered() {
 }
 
 #[test]
+fn a_file_takes_the_server_out_of_rotation() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("disabled");
+    let settings = Settings {
+        disabling_files: vec![scratch.path().join("other"), file.clone()],
+        health_details: true,
+        ..Settings::default()
+    };
+    let server = Server::start(settings);
+    let ask =
+        |what: &str| server.ask(&format!("{what} HTTP/1.0\r\nAccept: application/json\r\n\r\n"));
+    let assert_statuses = |expected: [&str; 6]| {
+        let asked = ["GET /healthcheck", "HEAD /healthcheck", "OPTIONS /healthcheck"];
+        let asked = asked.into_iter().chain(["OPTIONS /", "OPTIONS /v2/images", "GET /"]);
+        for (asked, status) in asked.zip(expected) {
+            assert_eq!(&ask(asked)[9..12], status, "{asked}");
+        }
+    };
+    assert_statuses(["200", "204", "200", "200", "200", "300"]);
+    assert!(ask("GET /healthcheck").contains("\"platform\""));
+    std::fs::write(&file, "").unwrap();
+    assert_statuses(["503", "503", "503", "503", "200", "300"]);
+    assert!(server.ask("GET /healthcheck HTTP/1.0\r\n\r\n").ends_with("DISABLED BY FILE"));
+    std::fs::remove_file(&file).unwrap();
+    assert_statuses(["200", "204", "200", "200", "200", "300"]);
+}
+
+#[test]
 fn a_client_that_breaks_off_leaves_a_queued_image() {
     let server = Server::start(Settings::default());
     let id = server.queued_image();

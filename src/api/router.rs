@@ -23,8 +23,8 @@ use super::fault::{self, Asked};
 use super::status::Fault;
 use super::versions::{self, Destination};
 use super::{
-    Api, actions, bridge, cache, data, head, images, import, locations, members, metadefs, schemas,
-    stores, tags, tasks, v1,
+    Api, actions, bridge, cache, data, head, health, images, import, locations, members, metadefs,
+    schemas, stores, tags, tasks, v1,
 };
 use crate::catalog::model::ImageId;
 use crate::telemetry::metrics;
@@ -85,15 +85,19 @@ impl Dispatcher {
     }
 
     async fn respond(&self, mut request: Request<Body>) -> Response {
-        if request.method() == Method::OPTIONS {
-            return cors::options();
+        if request.method() == Method::OPTIONS && request.uri().path() != "/healthcheck" {
+            return match request.uri().path() {
+                "/" => health::probe(&self.api).await,
+                _ => cors::options(),
+            };
         }
         match versions::negotiate(request.uri().path(), request.headers(), &self.api.versions) {
             Destination::Versions(status) => {
                 return versions::list(status, &request, &self.api);
             }
             Destination::Health => {
-                return versions::health(&self.api, request.uri(), request.headers()).await;
+                let (method, uri) = (request.method(), request.uri());
+                return health::answer(&self.api, method, uri, request.headers()).await;
             }
             Destination::Resource(path) => *request.uri_mut() = with_path(request.uri(), &path),
         }

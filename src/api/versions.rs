@@ -1,12 +1,11 @@
 //! Versions of the API: which one a request means, and the list of them.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{Api, Settings, address, wire};
-use crate::catalog::model::Timestamp;
 
 /// The versions that are served, which depends on the features.
 pub(super) struct Versions {
@@ -104,53 +103,6 @@ pub(super) fn redirect(request: &Request<Body>, settings: &Settings) -> Response
         (header::CONTENT_TYPE, "text/plain; charset=utf8".to_string()),
     ];
     (StatusCode::FOUND, headers).into_response()
-}
-
-/// The daemon answers; whether its stores do is asked elsewhere.  An operator takes it out of
-/// rotation by making a file.  oslo.middleware: `disable_by_file_path`, and its words.
-pub(super) async fn health(api: &Api, uri: &Uri, headers: &HeaderMap) -> Response {
-    let disabled = match api.settings.disable_by_file.clone() {
-        Some(file) => api.bridge.call(move || Ok(file.exists())).await,
-        None => Ok(false),
-    };
-    let (status, words) = match disabled {
-        Ok(false) => (StatusCode::OK, "OK"),
-        Ok(true) => (StatusCode::SERVICE_UNAVAILABLE, "DISABLED BY FILE"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
-    };
-    let detailed = uri.query().is_some_and(|query| query.split('&').any(|one| one == "detailed"));
-    if detailed {
-        let body = details(words, api.bridge.stores().await);
-        return (status, wire::json(&body)).into_response();
-    }
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if accept.is_some_and(|accept| accept.starts_with("application/json")) {
-        let body = json!({"detailed": false, "reasons": [words]});
-        return (status, wire::json(&body)).into_response();
-    }
-    let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
-    (status, [(header::CONTENT_TYPE, kind)], words).into_response()
-}
-
-/// What `/healthcheck?detailed` says: the check's own result, and of each store whether it answers.  A
-/// store that does not is no reason to take the daemon out: others' images are there.
-fn details(words: &str, stores: Vec<(String, Option<Timestamp>)>) -> Value {
-    let own = json!({"class": "HealthcheckResult", "reason": words, "details": ""});
-    let store = |(name, silent): (String, Option<Timestamp>)| {
-        let details = match silent {
-            None => format!("store {name} answers"),
-            Some(since) => format!("store {name} has not answered since {}", since.to_wire()),
-        };
-        let reason = if silent.is_some() { "SILENT" } else { "OK" };
-        json!({"class": "StoreResult", "reason": reason, "details": details})
-    };
-    let reasons: Vec<_> = std::iter::once(own).chain(stores.into_iter().map(store)).collect();
-    json!({
-        "detailed": true,
-        "now": Timestamp::now().to_wire(),
-        "platform": concat!("glancefs ", env!("CARGO_PKG_VERSION")),
-        "reasons": reasons,
-    })
 }
 
 #[cfg(test)]

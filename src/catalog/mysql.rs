@@ -50,7 +50,7 @@ use super::query::ImageQuery;
 use super::{Catalog, Summary, SyncOutcome, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
-use changes::Sharings;
+use changes::Known;
 use failure::{Failure, Outcome};
 use pool::Pool;
 use schema::{Content, Schema};
@@ -71,7 +71,8 @@ pub struct MysqlCatalog {
     pool: Pool,
     schema: Schema,
     location_key: Option<LocationKey>,
-    sharings: Mutex<Sharings>,
+    /// Copied for each question, so that it is not locked while the server is asked.
+    known: Mutex<Known>,
 }
 
 impl MysqlCatalog {
@@ -123,8 +124,8 @@ impl MysqlCatalog {
         // Others may be at it, too.
         let (schema, outcome) =
             attempt(|deadline| in_transaction(&pool, deadline, prepare).map_err(Attempt::again))?;
-        let sharings = Mutex::default();
-        Ok((Self { pool, schema, location_key, sharings }, outcome))
+        let known = Mutex::default();
+        Ok((Self { pool, schema, location_key, known }, outcome))
     }
 
     fn location_key(&self) -> Option<&LocationKey> {
@@ -134,6 +135,15 @@ impl MysqlCatalog {
     /// Runs `work` on one state of the database.
     fn read<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Outcome<T>) -> Result<T> {
         attempt(|deadline| in_transaction(&self.pool, deadline, &mut work).map_err(Attempt::again))
+    }
+
+    /// Runs `work`, each of its statements on a state of the database of its own, for what is asked
+    /// all the time: the server hears nothing else.
+    fn ask<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Outcome<T>) -> Result<T> {
+        attempt(|deadline| {
+            let asked = self.pool.lend(deadline, |connection| work(&mut Session::new(connection)));
+            asked.map_err(Attempt::again)
+        })
     }
 
     /// Runs `work` as one change, which stays when it answers `true`.  It may be run more than once.
@@ -275,7 +285,7 @@ impl Catalog for MysqlCatalog {
     }
 
     fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>> {
-        self.read(|session| changes::since(session, since))
+        self.ask(|session| changes::since(session, since))
     }
 
     fn summary(&self) -> Result<Summary> {
@@ -284,7 +294,10 @@ impl Catalog for MysqlCatalog {
 
     /// Moves for our own changes as well.
     fn change_counter(&self) -> Result<i64> {
-        self.read(changes::counter)
+        let mut known = self.known.lock().clone();
+        let counter = self.ask(|session| known.counter(session))?;
+        *self.known.lock() = known;
+        Ok(counter)
     }
 
     fn stamp_resolution(&self) -> Duration {
@@ -292,11 +305,10 @@ impl Catalog for MysqlCatalog {
     }
 
     fn sharings(&self) -> Result<Arc<HashMap<ImageId, u64>>> {
-        let mut sharings = self.sharings.lock().clone();
-        self.read(|session| sharings.refresh(session))?;
-        let known = sharings.known();
-        *self.sharings.lock() = sharings;
-        Ok(known)
+        let mut known = self.known.lock().clone();
+        let sharings = self.ask(|session| known.sharings(session))?;
+        *self.known.lock() = known;
+        Ok(sharings)
     }
 
     fn tally(

@@ -18,6 +18,47 @@ pub struct Http {
     pub tls: Option<TlsFiles>,
     /// `enable_v1_api`.
     pub v1: bool,
+    /// `[healthcheck]`.
+    pub health: Health,
+}
+
+/// What takes the API out of a proxy's rotation, and what is said about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// While this file exists, `/healthcheck` answers 503.
+    pub disable_by_file: Option<PathBuf>,
+    /// The same for a server at one port.
+    pub disable_by_file_at: Vec<(u16, PathBuf)>,
+    /// Whether more is said to those who ask for JSON.
+    pub detailed: bool,
+}
+
+impl Health {
+    /// The files that matter to a server at this port.
+    pub fn disabling_files(&self, port: u16) -> Vec<PathBuf> {
+        let at_port = self.disable_by_file_at.iter().filter(|(at, _)| *at == port);
+        self.disable_by_file.iter().chain(at_port.map(|(_, file)| file)).cloned().collect()
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self> {
+        let disable_by_file = reader.word(&options::DISABLE_BY_FILE)?.map(absolute).transpose()?;
+        let paths = reader.list(&options::DISABLE_BY_FILES)?;
+        let disable_by_file_at = paths.iter().map(|item| {
+            let parts = item.split_once(':').and_then(|(port, file)| {
+                Some((port.trim().parse().ok()?, file.trim())).filter(|(_, file)| !file.is_empty())
+            });
+            let (port, file) = parts.ok_or_else(|| {
+                let option = options::DISABLE_BY_FILES;
+                Error::Config(format!("{option} = {item}: write PORT:FILE, several with commas"))
+            })?;
+            Ok((port, absolute(file)?))
+        });
+        Ok(Self {
+            disable_by_file,
+            disable_by_file_at: disable_by_file_at.collect::<Result<_>>()?,
+            detailed: reader.boolean(&options::HEALTH_DETAILS)?,
+        })
+    }
 }
 
 /// What pages of other origins may do; nothing, unless an origin is allowed.
@@ -62,6 +103,7 @@ impl Http {
             },
             tls: tls(reader)?,
             v1: reader.boolean(&options::ENABLE_V1_API)?,
+            health: Health::read(reader)?,
         })
     }
 }

@@ -127,11 +127,7 @@ pub const INEFFECTIVE_OPTIONS: &[(&str, &str)] = &[
          vmware_store_image_dir vmware_task_poll_interval",
     ),
     ("image_format", "gpt_safety_checks_nonfatal vmdk_allowed_types"),
-    (
-        "healthcheck",
-        "allowed_source_ranges backends detailed disable_by_file_paths enable_by_file_paths \
-         ignore_proxied_requests",
-    ),
+    ("healthcheck", "allowed_source_ranges backends enable_by_file_paths ignore_proxied_requests"),
     ("image_import_opts", "max_parallel_stores"),
     (
         "keystone_authtoken",

@@ -306,7 +306,11 @@ options! {
         "hw_,trait:,os_distro,os_secure_boot,os_type",
         "With glance-download: properties that come along, by the beginnings of their names.";
     DISABLE_BY_FILE: ["healthcheck"] "disable_by_file_path", "",
-        "While this file exists, /healthcheck answers 503.";
+        "While this file exists, /healthcheck answers 503, and so does OPTIONS /.";
+    DISABLE_BY_FILES: ["healthcheck"] "disable_by_file_paths" as List, "",
+        "The same for servers at one port each, as port:file,port:file.";
+    HEALTH_DETAILS: ["healthcheck"] "detailed", "false",
+        "Whether /healthcheck tells those who ask for JSON which stores answer.";
     WWW_AUTHENTICATE_URI: ["keystone_authtoken"] "www_authenticate_uri"
         old [("keystone_authtoken", "auth_uri")], "<auth_url>",
         "Where clients without a valid token are told to get one.";

@@ -54,6 +54,19 @@ fn nothing_at_all_means_sqlite_files_and_loopback() {
 }
 
 #[test]
+fn a_server_is_taken_out_of_rotation_by_its_own_files() {
+    let text = "[healthcheck]\ndisable_by_file_path = /run/all\n\
+                disable_by_file_paths = 9292:/run/one, 9293:/run/two\n";
+    let health = load(text).unwrap().http.health;
+    assert_eq!(health.disabling_files(9292), ["/run/all", "/run/one"].map(PathBuf::from));
+    assert_eq!(health.disabling_files(1), [PathBuf::from("/run/all")]);
+    for bad in ["/run/one", "x:/run/one", "9292:"] {
+        let error = failure(&format!("[healthcheck]\ndisable_by_file_paths = {bad}\n"));
+        assert!(error.contains("PORT:FILE"), "{error}");
+    }
+}
+
+#[test]
 fn the_image_cache_is_where_glance_has_it_and_nowhere_by_default() {
     let config = load("").unwrap();
     assert_eq!((config.image_cache_dir, config.image_cache_max_size), (None, 10 << 30));

@@ -1,6 +1,7 @@
 //! One daemon at a time uses a state directory.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,27 +14,66 @@ use crate::fs::session;
 /// How often to look whether the one before has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long one that was killed may take to be gone.
+const DYING: Duration = Duration::from_secs(10);
+
 /// Locks the state directory, for as long as the file is open.  Waits no longer than `patience` for
 /// another daemon, and only for one that is ending: after `umount` it may still be at it.
 ///
+/// One that was killed while a thread of it had the kernel forget a name may not get any further: the
+/// thread waits for whoever works in that directory of the mount, and he for an answer.  So the mount
+/// that it left at `mountpoint` is given up.
+///
 /// # Errors
 /// `Config` when another one is using it.
-pub(super) fn lock(config: &Config, patience: Duration) -> Result<File> {
+pub(super) fn lock(
+    config: &Config,
+    patience: Duration,
+    mut mountpoint: Option<&Path>,
+) -> Result<File> {
     let path = config.state_dir.join("lock");
     let failed = |error| unusable_state_dir(&config.state_dir, &error);
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    let until = Instant::now() + patience;
+    let begun = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < until && is_ending(config) => {
-                thread::sleep(LOOK);
-            }
-            Err(TryLockError::WouldBlock) => return Err(in_use(&config.state_dir)),
+            Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        let dying = is_dying(&file);
+        if dying && let Some(mountpoint) = mountpoint.take() {
+            session::give_up(mountpoint);
+        }
+        let patience = if dying { DYING } else { patience };
+        if begun.elapsed() >= patience || !(dying || is_ending(config)) {
+            return Err(in_use(&config.state_dir));
+        }
+        thread::sleep(LOOK);
     }
+}
+
+/// Whether whoever has the lock is on its way out, by the word of the kernel: nothing is left of it
+/// but threads that wait for something.
+fn is_dying(file: &File) -> bool {
+    let Ok(found) = file.metadata() else { return false };
+    let inode = format!(":{}", found.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF`
+    locks.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        match fields[..] {
+            [_, "FLOCK", _, _, pid, place, ..] if place.ends_with(&inode) => is_zombie(pid),
+            _ => false,
+        }
+    })
+}
+
+/// proc_pid_stat(5): the state comes after the name, which is in parentheses.
+fn is_zombie(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// Whether whoever has the lock shows nothing any more.

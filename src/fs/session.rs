@@ -159,6 +159,11 @@ pub fn is_mounted(path: &Path) -> bool {
     mountpoint::mounted(path).is_some_and(|mounted| mounted.is_ours())
 }
 
+/// Gives up a mount of ours whose daemon was killed and cannot end before whoever waits for it does.
+pub fn give_up(path: &Path) {
+    mountpoint::give_up(path);
+}
+
 impl Mount {
     /// Where it is.
     pub fn mountpoint(&self) -> &Path {

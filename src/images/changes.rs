@@ -19,7 +19,7 @@ pub const POLL: Duration = Duration::from_millis(250);
 
 /// Records stamped this much before the newest one that was seen are looked at again: clocks of
 /// several writers differ, and a transaction commits after it took its stamp.
-const OVERLAP_MICROS: i64 = 10_000_000;
+const OVERLAP_MICROS: i64 = 30_000_000;
 
 /// Something that shows images and remembers what it showed.
 pub trait Face: Send + Sync {

@@ -350,19 +350,23 @@ impl Images {
     }
 
     fn lock_for(&self, job: &Job, stale: Option<Task>) -> Result<()> {
-        if !self.catalog.lock_image(job.image, job.task.id)? {
-            return Err(Error::Conflict(format!(
+        // First, since a lock whose task is not there is broken by whoever comes next.
+        self.catalog.insert_task(&job.task)?;
+        let locked = self.catalog.lock_image(job.image, job.task.id).and_then(|locked| {
+            if locked {
+                return self.forget_progress(job, stale);
+            }
+            Err(Error::Conflict(format!(
                 "New operation on image '{}' is not permitted as prior operation is still in \
                  progress",
                 job.image
-            )));
-        }
-        let recorded =
-            self.forget_progress(job, stale).and_then(|()| self.catalog.insert_task(&job.task));
-        if recorded.is_err() {
+            )))
+        });
+        if let Err(error) = &locked {
+            self.fail_task(&mut job.task.clone(), error.to_string());
             self.catalog.unlock_image(job.image, &job.task.id.to_string())?;
         }
-        recorded
+        locked
     }
 }
 

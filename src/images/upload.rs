@@ -96,6 +96,8 @@ pub struct Upload {
     ended: bool,
     /// Data was begun: what the store has under this id is ours.
     holds_data: bool,
+    /// Why nobody knows whether the record names the data.
+    unsettled: Option<String>,
     store: Arc<dyn Store>,
     /// Taken when the data is finished or given up.
     writer: Option<Box<dyn ImageWriter>>,
@@ -149,6 +151,7 @@ impl Upload {
             work,
             ended: false,
             holds_data: false,
+            unsettled: None,
             store,
             writer: None,
             hashing: Hashing::Prefix { digester, length: 0 },
@@ -375,6 +378,8 @@ impl Upload {
                     self.images.events.tell(event);
                 }
             }
+            // The catalog's answer was lost.
+            Err(error @ Error::Catalog(_)) => self.unsettled = Some(error.to_string()),
             Err(_) => {
                 if let Err(error) = self.store.delete(&url) {
                     warn!(image = %self.recorded.id, %error, "unrecorded data stays in the store");
@@ -606,6 +611,10 @@ impl Upload {
 
     /// Removes the data and puts the record back.
     fn undo(&mut self) -> Result<()> {
+        // If the record names the data, it stays: to be asked once the catalog answers.
+        if let Some(reason) = &self.unsettled {
+            return Err(Error::Catalog(reason.clone()));
+        }
         // What has failed would only fail again, and whoever writes waits for it.
         if let Some(reason) = &self.failed
             && !self.store.is_local()

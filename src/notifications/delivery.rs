@@ -266,8 +266,7 @@ mod tests {
             };
             tokio::join!(delivering, until_all_went);
         });
-        let taken = taken.lock().clone();
-        taken
+        taken.lock().clone()
     }
 
     fn passing() -> Result<(), Refusal> {

@@ -58,6 +58,8 @@ pub struct Start {
     config: Option<String>,
     environment: Vec<(String, String)>,
     api: bool,
+    /// Where the API is to answer, if not at a port of its own.
+    listen: Option<SocketAddr>,
     /// Where the catalog is, if not in the state directory.
     catalog: Option<String>,
 }
@@ -93,6 +95,12 @@ impl Start {
         self
     }
 
+    /// More of the same.
+    pub fn more_config(mut self, text: &str) -> Self {
+        self.config = Some(self.config.unwrap_or_default() + text);
+        self
+    }
+
     /// An environment variable of the daemon.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_string(), value.to_string()));
@@ -102,6 +110,12 @@ impl Start {
     /// With the API, at a port of its own (without it otherwise).
     pub fn with_api(mut self) -> Self {
         self.api = true;
+        self
+    }
+
+    /// With the API at this address.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        (self.api, self.listen) = (true, Some(address));
         self
     }
 
@@ -203,11 +217,11 @@ impl Glancefs {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_glancefs"));
         command.arg("mount").arg("--state-dir").arg(self.state_dir());
-        if self.start.api {
-            command.args(["--listen", "127.0.0.1:0"]);
-        } else {
-            command.arg("--no-api");
-        }
+        match (self.start.api, self.start.listen) {
+            (false, _) => command.arg("--no-api"),
+            (true, None) => command.args(["--listen", "127.0.0.1:0"]),
+            (true, Some(address)) => command.args(["--listen", &address.to_string()]),
+        };
         if let Some(options) = &self.start.options {
             command.args(["-o", options]);
         }
@@ -317,6 +331,13 @@ impl Glancefs {
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.wait();
+    }
+
+    /// `kill -9`, and nobody waits for its end: a thread may wait for whoever waits for the mount.
+    pub fn crash(&mut self) {
+        self.signal(Signal::KILL);
+        let mut child = self.child.take().expect("it runs");
+        thread::spawn(move || child.wait());
     }
 
     /// Waits for the daemon to end.

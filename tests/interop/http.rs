@@ -1,5 +1,8 @@
 //! An Image API as its clients see it, whoever serves it.
 
+// Not every test binary needs all of it.
+#![allow(dead_code)]
+
 use std::fs::File;
 use std::path::Path;
 
@@ -33,6 +36,23 @@ impl ImageApi {
         self.agent.post(format!("{}{path}", self.root)).send_json(body).unwrap();
     }
 
+    /// Sends JSON to a path, in the place of what is there.
+    pub fn put(&self, path: &str, body: &Value) {
+        self.agent.put(format!("{}{path}", self.root)).send_json(body).unwrap();
+    }
+
+    /// Removes what is at a path.
+    pub fn remove(&self, path: &str) {
+        self.agent.delete(format!("{}{path}", self.root)).call().unwrap();
+    }
+
+    /// The status that a request by POST is answered with, whatever it is.
+    pub fn try_post(&self, path: &str, body: &Value) -> u16 {
+        let request = self.agent.post(format!("{}{path}", self.root));
+        let request = request.config().http_status_as_error(false).build();
+        request.send_json(body).unwrap().status().as_u16()
+    }
+
     /// Every image, in order of the ids.
     pub fn list(&self) -> Vec<Value> {
         let url = format!("{}?limit=1000", self.base);
@@ -57,11 +77,16 @@ impl ImageApi {
         answer.unwrap().body_mut().read_json().unwrap()
     }
 
-    /// Makes an image with data; returns its id.
-    pub fn create(&self, fields: &Value, data: &Path) -> String {
+    /// Makes a record; returns its id.
+    pub fn make(&self, fields: &Value) -> String {
         let image: Value =
             self.agent.post(&self.base).send_json(fields).unwrap().body_mut().read_json().unwrap();
-        let id = id_of(&image).to_string();
+        id_of(&image).to_string()
+    }
+
+    /// Makes an image with data; returns its id.
+    pub fn create(&self, fields: &Value, data: &Path) -> String {
+        let id = self.make(fields);
         self.agent
             .put(format!("{}/{id}/file", self.base))
             .content_type("application/octet-stream")

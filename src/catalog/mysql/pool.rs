@@ -21,10 +21,12 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// What each connection is told first.
 ///
+/// A statement that is in no transaction is one by itself.
 /// One state of the database for all statements of a transaction, which is the servers' default but
 /// may be set otherwise.  Values that do not fit are refused and not cut (oslo.db: the same mode).
 /// A lock of somebody else is waited for no longer than a caller would; the change is tried again.
 const INIT: &[&str] = &[
+    "SET SESSION autocommit = 1",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "SET SESSION sql_mode = 'TRADITIONAL'",
     "SET SESSION innodb_lock_wait_timeout = 5",

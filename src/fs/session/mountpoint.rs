@@ -61,6 +61,20 @@ fn detach_dead(mountpoint: &Path) -> Result<()> {
     Err(Error::Config(format!("cannot detach the dead mount at {shown}; try: umount -l {shown}")))
 }
 
+/// Has whoever waits for an answer of a mount of ours get an error instead: nobody will answer.
+pub(super) fn give_up(mountpoint: &Path) {
+    let absolute = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_path_buf());
+    let path = by_parent(&absolute);
+    let Some(mounted) = mounted(&path).filter(Mounted::is_ours) else { return };
+    info!(mountpoint = %path.display(), "giving up the mount of a daemon that was killed");
+    // Whether it can be unmounted then or not, the kernel gives up its requests.
+    let forced = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::FORCE);
+    if forced == Err(rustix::io::Errno::PERM) {
+        // Which its owner may do, too; where this does not exist, the lock says so.
+        let _ = fs::write(format!("/sys/fs/fuse/connections/{}/abort", mounted.minor), "1");
+    }
+}
+
 /// Without the right to unmount, the set-uid program that mounted does it.
 pub(super) fn run_fusermount(mountpoint: &Path) -> bool {
     let program = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| "fusermount3".into());
@@ -72,6 +86,8 @@ pub(super) fn run_fusermount(mountpoint: &Path) -> bool {
 /// A line of the mount table.
 pub(super) struct Mounted {
     kind: String,
+    /// Of the number that the kernel gave it for a device.
+    minor: String,
 }
 
 impl Mounted {
@@ -102,8 +118,9 @@ pub(super) fn mounted(path: &Path) -> Option<Mounted> {
     let mut at_path = table.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let mountpoint = unescape(mount.split(' ').nth(4)?);
+        let minor = mount.split(' ').nth(2)?.split(':').nth(1)?.to_string();
         let kind = unescape(file_system.split(' ').next()?);
-        (Path::new(&mountpoint) == path).then_some(Mounted { kind })
+        (Path::new(&mountpoint) == path).then_some(Mounted { kind, minor })
     });
     at_path.next_back()
 }

@@ -264,7 +264,7 @@ impl Images {
     /// Has the record name what the stores have, and the image active.
     fn commit(&self, job: &Job, stand: &mut Stand) -> Result<()> {
         let Some(first) = stand.stored.first() else { return Ok(()) };
-        let image = self.save_locked(job, |image| {
+        let recorded = self.save_locked(job, |image| {
             if !job.is_copy() && !matches!(image.status, Status::Importing | Status::Active) {
                 return Err(Error::Gone(format!("Image {} is {} by now", image.id, image.status)));
             }
@@ -289,8 +289,13 @@ impl Images {
                 image.os_hash_value = Some(first.digests.os_hash_value.clone());
             }
             Ok(())
-        })?;
-        self.tell_stored(job, &image, stand);
+        });
+        if matches!(recorded, Err(Error::Catalog(_))) {
+            // Its answer was lost: if the record names the data, that stays.
+            stand.stored.clear();
+            stand.left_behind = true;
+        }
+        self.tell_stored(job, &recorded?, stand);
         stand.stored.clear();
         crash::point(Step::ImportCommitted);
         Ok(())

@@ -1,5 +1,6 @@
 //! An image is one task's at a time: its lock, and what becomes of a lock that nobody gives back.
 
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +17,9 @@ use crate::images::{ATTEMPTS, Images};
 /// waits for its turn, twice as long.  Glance: the same.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How long a lock may be there without its task: Glance takes the one before it records the other.
+const UNRECORDED: Duration = Duration::from_secs(1);
+
 impl Images {
     /// Takes an image from a task that is not there any more or has been silent for too long, and
     /// returns that task.
@@ -25,10 +29,7 @@ impl Images {
     pub(super) fn break_stale_lock(&self, image: &mut Image) -> Result<Option<Task>> {
         let Some(holder) = holder(image).map(str::to_string) else { return Ok(None) };
         let active = || Error::Conflict("Image has active task".to_string());
-        let task = match holder.parse() {
-            Ok(id) => self.catalog.task(id)?,
-            Err(_) => None,
-        };
+        let task = self.task_of_lock(&holder)?;
         if let Some(task) = &task {
             let patience = if task.status == TaskStatus::Pending { PATIENCE * 2 } else { PATIENCE };
             // One of ours ends in its time, however long it is silent or waits.
@@ -47,6 +48,16 @@ impl Images {
         warn!(image = %image.id, task = holder, "its import was given up: it was silent for too long");
         image.properties.remove(LOCK_PROPERTY);
         Ok(task)
+    }
+
+    /// The task that has an image; `None` if it is not there, even when a while has passed.
+    fn task_of_lock(&self, holder: &str) -> Result<Option<Task>> {
+        let Ok(id) = holder.parse() else { return Ok(None) };
+        if let Some(task) = self.catalog.task(id)? {
+            return Ok(Some(task));
+        }
+        thread::sleep(UNRECORDED);
+        self.catalog.task(id)
     }
 
     /// Clears what a task that lost the image had noted of its progress, now that the image is
