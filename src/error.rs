@@ -68,6 +68,9 @@ pub enum Error {
     /// Keystone, which would know, does not answer.
     #[error("{0}")]
     Unidentified(String),
+    /// The catalog's database does not answer, or is too busy.
+    #[error("catalog: {0}")]
+    CatalogUnavailable(String),
     /// The catalog's database failed, or holds something that cannot be understood.
     #[error("catalog: {0}")]
     Catalog(String),

@@ -17,6 +17,8 @@ mod mariadb;
 mod metadefs;
 #[path = "catalog/mysql.rs"]
 mod mysql_server;
+#[path = "catalog/releases.rs"]
+mod releases;
 #[path = "catalog/sharing.rs"]
 mod sharing;
 #[path = "catalog/sqlite.rs"]

@@ -37,6 +37,8 @@ mod matrix;
 mod metadefs;
 #[path = "interop/old_client.rs"]
 mod old_client;
+#[path = "interop/outage.rs"]
+mod outage;
 #[path = "interop/shared_catalog.rs"]
 mod shared_catalog;
 

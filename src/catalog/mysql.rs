@@ -13,11 +13,13 @@
 //! - `session`, `values`, `failure`: one transaction, what it is given and answers, what goes wrong;
 //! - `schema`: the tables and their version;
 //! - `select`: listings as SQL;
-//! - `read`, `rows`, `write`, `locations`, `members`: images out of the database and into it;
+//! - `read`, `belongings`, `rows`, `write`, `locations`, `members`: images out of the database and
+//!   into it;
 //! - `changes`: what others did;
 //! - `metadefs`: metadata definitions;
 //! - `tasks`: tasks, and which of them has an image to itself.
 
+mod belongings;
 mod changes;
 mod failure;
 mod locations;
@@ -48,6 +50,7 @@ use super::query::ImageQuery;
 use super::{Catalog, Summary, SyncOutcome, Tallied, Tally};
 use crate::error::{Error, Result};
 use crate::identity::ProjectId;
+use belongings::Remembered;
 use changes::Sharings;
 use failure::{Failure, Outcome};
 use pool::Pool;
@@ -70,6 +73,7 @@ pub struct MysqlCatalog {
     schema: Schema,
     location_key: Option<LocationKey>,
     sharings: Mutex<Sharings>,
+    remembered: Remembered,
 }
 
 impl MysqlCatalog {
@@ -121,8 +125,8 @@ impl MysqlCatalog {
         // Others may be at it, too.
         let (schema, outcome) =
             attempt(|deadline| in_transaction(&pool, deadline, prepare).map_err(Attempt::again))?;
-        let sharings = Mutex::default();
-        Ok((Self { pool, schema, location_key, sharings }, outcome))
+        let (sharings, remembered) = (Mutex::default(), Remembered::default());
+        Ok((Self { pool, schema, location_key, sharings, remembered }, outcome))
     }
 
     fn location_key(&self) -> Option<&LocationKey> {
@@ -139,7 +143,7 @@ impl MysqlCatalog {
         attempt(|deadline| {
             let mut committing = false;
             let lent = self.pool.lend(deadline, |connection| {
-                transact(connection, "START TRANSACTION", &mut work, |done| {
+                transact(connection, &mut work, |done| {
                     committing = *done;
                     if *done { "COMMIT" } else { "ROLLBACK" }
                 })
@@ -180,7 +184,7 @@ fn attempt<T>(mut once: impl FnMut(Instant) -> Result<T, Attempt>) -> Result<T> 
         let failure = match once(end) {
             Ok(done) => return Ok(done),
             Err(Attempt::Unknown(failure)) => {
-                return Err(Error::Catalog(format!(
+                return Err(Error::CatalogUnavailable(format!(
                     "the connection broke while a change was being committed, so that it may \
                      or may not be recorded: {}",
                     failure.into_error()
@@ -204,26 +208,23 @@ fn jitter() -> u8 {
     uuid::Uuid::new_v4().as_bytes()[0]
 }
 
-/// Runs `work` in a transaction that changes nothing (but tables, which end it by themselves).
+/// Runs `work` in a transaction that changes nothing.
 fn in_transaction<T>(
     pool: &Pool,
     deadline: Instant,
     work: impl FnOnce(&mut Session<'_>) -> Outcome<T>,
 ) -> Outcome<T> {
-    pool.lend(deadline, |connection| {
-        transact(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT", work, |_| "ROLLBACK")
-    })
+    pool.lend(deadline, |connection| transact(connection, work, |_| "ROLLBACK"))
 }
 
-/// Runs `work` in a transaction, which ends as `end` says when it was done.
+/// Runs `work` in a transaction, which begins with its first statement and ends as `end` says when
+/// it was done.
 fn transact<T>(
     connection: &mut Conn,
-    start: &str,
     work: impl FnOnce(&mut Session<'_>) -> Outcome<T>,
     end: impl FnOnce(&T) -> &'static str,
 ) -> Outcome<T> {
     let mut session = Session::new(connection);
-    session.run(start)?;
     let outcome = work(&mut session);
     match &outcome {
         Ok(done) => session.run(end(done))?,
@@ -245,15 +246,28 @@ impl Catalog for MysqlCatalog {
     }
 
     fn list(&self, query: &ImageQuery) -> Result<Vec<Image>> {
-        self.read(|session| read::list(session, query, self.location_key()))
+        self.read(|session| {
+            let beginning = self.remembered.begin();
+            let mut images = read::page(session, query)?;
+            let mut unknown = self.remembered.recall(&mut images);
+            let each = unknown.iter_mut().map(|image| &mut **image);
+            belongings::read(session, each, self.location_key())?;
+            self.remembered.note(&unknown, &beginning);
+            Ok(images)
+        })
     }
 
     fn save(&self, old: &Image, new: &Image, from: &[Status]) -> Result<bool> {
-        self.write(|session| write::save(session, old, new, from, self.location_key()))
+        let key = self.location_key();
+        let done = self.write(|session| write::save(session, old, new, from, key));
+        self.remembered.forget(new.id);
+        done
     }
 
     fn delete(&self, id: ImageId, from: &[Status]) -> Result<bool> {
-        self.write(|session| write::delete(session, id, from, Timestamp::now()))
+        let done = self.write(|session| write::delete(session, id, from, Timestamp::now()));
+        self.remembered.forget(id);
+        done
     }
 
     fn rows(&self, ids: Option<&[ImageId]>, time_property: &str) -> Result<Vec<Row>> {
