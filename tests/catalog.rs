@@ -59,7 +59,7 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let database = database::of(directory.path());
         if database::is_on_server() {
-            mysql_server::make_wide_tables(&database);
+            database::make_wide_tables(&database);
         }
         Self { catalog: open(&database), database, directory }
     }

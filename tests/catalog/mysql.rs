@@ -16,16 +16,6 @@ use super::database::{Raw, at, on_server};
 use super::mariadb::{PASSWORD, Server};
 use super::{full_image, now, project};
 
-/// Makes Glance's tables, as one has them who gave them all of Unicode.
-pub(crate) fn make_wide_tables(database: &Database) {
-    let mut raw = Raw::to(database);
-    let tables = include_str!("../../src/catalog/mysql/schema.sql");
-    for statement in tables.replace("CHARSET=utf8", "CHARSET=utf8mb4").split_inclusive(";\n") {
-        raw.execute(statement.trim().trim_end_matches(';'), &[]);
-    }
-    raw.execute("INSERT INTO alembic_version VALUES ('2024_1_contract01')", &[]);
-}
-
 /// A catalog with Glance's own tables, and a connection of somebody else.
 fn catalog() -> (Database, MysqlCatalog, Raw) {
     let database = on_server(&Server::shared().new_database());
