@@ -2,8 +2,8 @@
 //!
 //! [`Catalog`] is the one trait that `images` uses; [`sqlite`] implements it for the embedded
 //! default, [`mysql`] for the database of an existing deployment; [`database`] is the place where
-//! one of the two is chosen.  A catalog stores and finds: who may see or change an image, and what a change means,
-//! is decided in `images`.  Bytes are the business of `store`.
+//! one of the two is chosen.  A catalog stores and finds: who may see or change an image, and what a
+//! change means, is decided in `images`.  Bytes are the business of `store`.
 //!
 //! Other processes (another glancefs, the real glance-api) may write to the same database at any
 //! time, so every change of state is compare-and-swap and nothing is assumed to stay as read.

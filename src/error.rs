@@ -68,6 +68,9 @@ pub enum Error {
     /// Keystone, which would know, does not answer.
     #[error("{0}")]
     Unidentified(String),
+    /// The catalog's database does not answer, or is too busy.
+    #[error("catalog: {0}")]
+    CatalogUnavailable(String),
     /// The catalog's database failed, or holds something that cannot be understood.
     #[error("catalog: {0}")]
     Catalog(String),
@@ -91,6 +94,11 @@ impl Error {
         target: impl std::fmt::Display,
     ) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what: format!("{action} {target}"), source }
+    }
+
+    /// Whether a change that ended so may be in the catalog all the same: its answer was lost.
+    pub fn leaves_unsettled(&self) -> bool {
+        matches!(self, Self::Catalog(_) | Self::CatalogUnavailable(_))
     }
 
     /// No image has this id, as far as the asking identity may know.

@@ -19,6 +19,8 @@ mod metadefs;
 mod mysql_server;
 #[path = "catalog/pending.rs"]
 mod pending;
+#[path = "catalog/releases.rs"]
+mod releases;
 #[path = "catalog/sharing.rs"]
 mod sharing;
 #[path = "catalog/sqlite.rs"]
@@ -59,7 +61,7 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let database = database::of(directory.path());
         if database::is_on_server() {
-            mysql_server::make_wide_tables(&database);
+            database::make_wide_tables(&database);
         }
         Self { catalog: open(&database), database, directory }
     }

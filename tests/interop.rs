@@ -41,6 +41,8 @@ mod metadefs;
 mod notifications;
 #[path = "interop/old_client.rs"]
 mod old_client;
+#[path = "interop/outage.rs"]
+mod outage;
 #[path = "interop/scrubber.rs"]
 mod scrubber;
 #[path = "interop/shared_catalog.rs"]

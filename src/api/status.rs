@@ -154,6 +154,10 @@ impl From<Error> for Fault {
             Error::Unidentified(_) => Self::detailed(S::SERVICE_UNAVAILABLE, text),
             Error::StoreUnavailable(_) => Self::explained(S::SERVICE_UNAVAILABLE, text),
             // What these say is the operator's business, not the client's.
+            Error::CatalogUnavailable(_) => {
+                tracing::error!(error = %text, "request failed");
+                Self::detailed(S::SERVICE_UNAVAILABLE, "")
+            }
             Error::Catalog(_) | Error::Config(_) | Error::Io { .. } => {
                 tracing::error!(error = %text, "request failed");
                 Self::detailed(S::INTERNAL_SERVER_ERROR, "")

@@ -13,12 +13,14 @@
 //! - `session`, `values`, `failure`: one transaction, what it is given and answers, what goes wrong;
 //! - `schema`: the tables and their version;
 //! - `select`: listings as SQL;
-//! - `read`, `rows`, `write`, `locations`, `members`: images out of the database and into it;
+//! - `read`, `belongings`, `rows`, `write`, `locations`, `members`: images out of the database and
+//!   into it;
 //! - `changes`: what others did;
 //! - `pending`: deleted images whose data is still there;
 //! - `metadefs`: metadata definitions;
 //! - `tasks`: tasks, and which of them has an image to itself.
 
+mod belongings;
 mod changes;
 mod failure;
 mod locations;
@@ -137,21 +139,12 @@ impl MysqlCatalog {
         attempt(|deadline| in_transaction(&self.pool, deadline, &mut work).map_err(Attempt::again))
     }
 
-    /// Runs `work`, each of its statements on a state of the database of its own, for what is asked
-    /// all the time: the server hears nothing else.
-    fn ask<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Outcome<T>) -> Result<T> {
-        attempt(|deadline| {
-            let asked = self.pool.lend(deadline, |connection| work(&mut Session::new(connection)));
-            asked.map_err(Attempt::again)
-        })
-    }
-
     /// Runs `work` as one change, which stays when it answers `true`.  It may be run more than once.
     fn write(&self, mut work: impl FnMut(&mut Session<'_>) -> Outcome<bool>) -> Result<bool> {
         attempt(|deadline| {
             let mut committing = false;
             let lent = self.pool.lend(deadline, |connection| {
-                transact(connection, "START TRANSACTION", &mut work, |done| {
+                transact(connection, &mut work, |done| {
                     committing = *done;
                     if *done { "COMMIT" } else { "ROLLBACK" }
                 })
@@ -192,7 +185,7 @@ fn attempt<T>(mut once: impl FnMut(Instant) -> Result<T, Attempt>) -> Result<T> 
         let failure = match once(end) {
             Ok(done) => return Ok(done),
             Err(Attempt::Unknown(failure)) => {
-                return Err(Error::Catalog(format!(
+                return Err(Error::CatalogUnavailable(format!(
                     "the connection broke while a change was being committed, so that it may \
                      or may not be recorded: {}",
                     failure.into_error()
@@ -216,26 +209,23 @@ fn jitter() -> u8 {
     uuid::Uuid::new_v4().as_bytes()[0]
 }
 
-/// Runs `work` in a transaction that changes nothing (but tables, which end it by themselves).
+/// Runs `work` in a transaction that changes nothing.
 fn in_transaction<T>(
     pool: &Pool,
     deadline: Instant,
     work: impl FnOnce(&mut Session<'_>) -> Outcome<T>,
 ) -> Outcome<T> {
-    pool.lend(deadline, |connection| {
-        transact(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT", work, |_| "ROLLBACK")
-    })
+    pool.lend(deadline, |connection| transact(connection, work, |_| "ROLLBACK"))
 }
 
-/// Runs `work` in a transaction, which ends as `end` says when it was done.
+/// Runs `work` in a transaction, which begins with its first statement and ends as `end` says when
+/// it was done.
 fn transact<T>(
     connection: &mut Conn,
-    start: &str,
     work: impl FnOnce(&mut Session<'_>) -> Outcome<T>,
     end: impl FnOnce(&T) -> &'static str,
 ) -> Outcome<T> {
     let mut session = Session::new(connection);
-    session.run(start)?;
     let outcome = work(&mut session);
     match &outcome {
         Ok(done) => session.run(end(done))?,
@@ -257,7 +247,11 @@ impl Catalog for MysqlCatalog {
     }
 
     fn list(&self, query: &ImageQuery) -> Result<Vec<Image>> {
-        self.read(|session| read::list(session, query, self.location_key()))
+        self.read(|session| {
+            let mut images = read::page(session, query)?;
+            belongings::read(session, &mut images, self.location_key())?;
+            Ok(images)
+        })
     }
 
     fn save(&self, old: &Image, new: &Image, from: &[Status]) -> Result<bool> {
@@ -285,7 +279,7 @@ impl Catalog for MysqlCatalog {
     }
 
     fn changed_since(&self, since: Timestamp) -> Result<Vec<(ImageId, Timestamp)>> {
-        self.ask(|session| changes::since(session, since))
+        self.read(|session| changes::since(session, since))
     }
 
     fn summary(&self) -> Result<Summary> {
@@ -295,7 +289,7 @@ impl Catalog for MysqlCatalog {
     /// Moves for our own changes as well.
     fn change_counter(&self) -> Result<i64> {
         let mut known = self.known.lock().clone();
-        let counter = self.ask(|session| known.counter(session))?;
+        let counter = self.read(|session| known.counter(session))?;
         *self.known.lock() = known;
         Ok(counter)
     }
@@ -306,7 +300,7 @@ impl Catalog for MysqlCatalog {
 
     fn sharings(&self) -> Result<Arc<HashMap<ImageId, u64>>> {
         let mut known = self.known.lock().clone();
-        let sharings = self.ask(|session| known.sharings(session))?;
+        let sharings = self.read(|session| known.sharings(session))?;
         *self.known.lock() = known;
         Ok(sharings)
     }

@@ -36,6 +36,7 @@ impl From<&Error> for Errno {
             Error::Gone(_)
             | Error::StoreUnavailable(_)
             | Error::Unidentified(_)
+            | Error::CatalogUnavailable(_)
             | Error::Catalog(_) => Self::EIO,
             Error::Io { source, .. } => Self::from(source),
         }

@@ -67,7 +67,10 @@ impl Viewer {
         let errno = Errno::from(error);
         match error {
             Error::NotFound(_) => return errno,
-            Error::StoreUnavailable(_) | Error::Catalog(_) | Error::Io { .. } => {
+            Error::StoreUnavailable(_)
+            | Error::CatalogUnavailable(_)
+            | Error::Catalog(_)
+            | Error::Io { .. } => {
                 warn!(%error, errno = errno.0, "refused");
             }
             _ => debug!(%error, errno = errno.0, "refused"),

@@ -379,7 +379,7 @@ impl Upload {
                 }
             }
             // The catalog's answer was lost.
-            Err(error @ Error::Catalog(_)) => self.unsettled = Some(error.to_string()),
+            Err(error) if error.leaves_unsettled() => self.unsettled = Some(error.to_string()),
             Err(_) => {
                 if let Err(error) = self.store.delete(&url) {
                     warn!(image = %self.recorded.id, %error, "unrecorded data stays in the store");

@@ -46,6 +46,16 @@ pub fn of(directory: &Path) -> Database {
     on_server(&name)
 }
 
+/// Makes Glance's tables, as one has them who gave them all of Unicode.
+pub fn make_wide_tables(database: &Database) {
+    let mut raw = Raw::to(database);
+    let tables = include_str!("../../src/catalog/mysql/schema.sql");
+    for statement in tables.replace("CHARSET=utf8", "CHARSET=utf8mb4").split_inclusive(";\n") {
+        raw.execute(statement.trim().trim_end_matches(';'), &[]);
+    }
+    raw.execute("INSERT INTO alembic_version VALUES ('2024_1_contract01')", &[]);
+}
+
 /// A connection as another program would make it.
 pub enum Raw {
     File(rusqlite::Connection),
@@ -67,13 +77,14 @@ impl Raw {
                     .tcp_port(server.port)
                     .user(Some(server.user.clone()))
                     .pass(server.password.as_ref().map(|password| password.reveal().to_string()))
-                    .db_name(Some(server.database.clone()));
+                    .db_name(Some(server.database.clone()))
+                    .additional_capabilities(mysql::consts::CapabilityFlags::CLIENT_FOUND_ROWS);
                 Self::Server(Box::new(mysql::Conn::new(options).unwrap()))
             }
         }
     }
 
-    /// Runs one statement, with a text or NULL for each `?`; says how many rows it altered.
+    /// Runs one statement, with a text or NULL for each `?`; says how many rows it was about.
     #[track_caller]
     pub fn execute(&mut self, sql: &str, values: &[Option<&str>]) -> u64 {
         match self {

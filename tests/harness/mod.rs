@@ -129,7 +129,9 @@ impl Start {
     fn on_server(mut self) -> Self {
         if self.catalog.is_none() && database::is_on_server() {
             let server = mariadb::Server::shared();
-            self.catalog = Some(server.url(&server.new_database()));
+            let url = server.url(&server.new_database());
+            database::make_wide_tables(&database::at(&url));
+            self.catalog = Some(url);
         }
         if let Some(url) = &self.catalog {
             let text = format!("\n[database]\nconnection = {url}\n");

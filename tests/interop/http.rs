@@ -31,6 +31,12 @@ impl ImageApi {
         answer.unwrap().body_mut().read_json().unwrap()
     }
 
+    /// The status that a path (`/v2/…`) is answered with.
+    pub fn status(&self, path: &str) -> u16 {
+        let get = self.agent.get(format!("{}{path}", self.root));
+        get.config().http_status_as_error(false).build().call().unwrap().status().as_u16()
+    }
+
     /// Sends JSON to a path (`/v2/…`).
     pub fn post(&self, path: &str, body: &Value) {
         self.agent.post(format!("{}{path}", self.root)).send_json(body).unwrap();
@@ -77,22 +83,35 @@ impl ImageApi {
         answer.unwrap().body_mut().read_json().unwrap()
     }
 
-    /// Makes a record; returns its id.
-    pub fn make(&self, fields: &Value) -> String {
-        let image: Value =
-            self.agent.post(&self.base).send_json(fields).unwrap().body_mut().read_json().unwrap();
-        id_of(&image).to_string()
-    }
-
     /// Makes an image with data; returns its id.
     pub fn create(&self, fields: &Value, data: &Path) -> String {
-        let id = self.make(fields);
-        self.agent
-            .put(format!("{}/{id}/file", self.base))
-            .content_type("application/octet-stream")
-            .send(File::open(data).unwrap())
-            .unwrap();
+        let id = self.record(fields);
+        self.upload(&id, data, None);
         id
+    }
+
+    /// Makes an image without data; returns its id.
+    pub fn record(&self, fields: &Value) -> String {
+        self.try_record(fields).unwrap()
+    }
+
+    /// The same, or the status of a failure.
+    pub fn try_record(&self, fields: &Value) -> Result<String, u16> {
+        let post = self.agent.post(&self.base).config().http_status_as_error(false).build();
+        let mut answer = post.send_json(fields).unwrap();
+        match answer.status().as_u16() {
+            201 => Ok(id_of(&answer.body_mut().read_json().unwrap()).to_string()),
+            failure => Err(failure),
+        }
+    }
+
+    /// Gives an image its data, in this store if one is named.
+    pub fn upload(&self, id: &str, data: &Path, store: Option<&str>) {
+        let mut put = self.agent.put(format!("{}/{id}/file", self.base));
+        if let Some(store) = store {
+            put = put.header("X-Image-Meta-Store", store);
+        }
+        put.content_type("application/octet-stream").send(File::open(data).unwrap()).unwrap();
     }
 
     /// Changes fields by a JSON patch.
@@ -107,6 +126,11 @@ impl ImageApi {
     /// Adds a tag.
     pub fn tag(&self, id: &str, tag: &str) {
         self.agent.put(format!("{}/{id}/tags/{tag}", self.base)).send_empty().unwrap();
+    }
+
+    /// Does one of the `actions`.
+    pub fn act(&self, id: &str, action: &str) {
+        self.agent.post(format!("{}/{id}/actions/{action}", self.base)).send_empty().unwrap();
     }
 
     /// Writes an image's data to a file.

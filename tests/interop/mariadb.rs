@@ -1,6 +1,8 @@
 //! One catalog on a MariaDB, with the real glance-api and several glancefs at work on it.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -10,12 +12,13 @@ use crate::glance_api::{GlanceApi, configure, glance_files, glance_manage};
 use crate::harness::mariadb::Server;
 use crate::harness::{Cluster, Glancefs, Start, eventually};
 use crate::http::ImageApi;
+use crate::metadefs::assert_alike_definitions;
 use crate::program;
 use crate::shared_catalog::{comparable, ours};
 
 /// Two directories as stores, under the names that the images' locations have.
 const STORES: &str = "[DEFAULT]\nenabled_backends = fast:file, slow:file\n\
-     limit_param_default = 25\n\
+     show_image_direct_url = true\nshow_multiple_locations = true\nlimit_param_default = 25\n\
      [glance_store]\ndefault_backend = fast\n";
 
 /// A glancefs on a database of its own on the shared server.
@@ -38,8 +41,7 @@ fn two_stores(glancefs: &Glancefs) -> String {
 }
 
 /// The same image, with its tags in order: to Glance they are a set, which comes in any.
-fn in_order(image: Value) -> Value {
-    let mut image = comparable(image);
+fn in_order(mut image: Value) -> Value {
     let tags = image["tags"].as_array_mut().expect("every image has tags");
     tags.sort_by_key(Value::to_string);
     image
@@ -97,17 +99,34 @@ fn assert_same_catalog(glancefs: &Glancefs, glance: &GlanceApi) -> usize {
     }
     let mut all = pages(&ours, "visibility=all&limit=500");
     all.extend(pages(&ours, "visibility=all&os_hidden=true&limit=500"));
-    for image in &all {
+    // Each by itself, and with whom it is shared.
+    for_each(&all, |image| {
         let id = image["id"].as_str().unwrap();
+        assert_eq!(in_order(ours.show(id)), in_order(glance.api.show(id)));
         if image["visibility"] == "shared" {
             let path = format!("/v2/images/{id}/members");
             assert_eq!(ours.get(&path), glance.api.get(&path), "{path}");
         }
-    }
-    for path in ["/v2/metadefs/namespaces?limit=100", "/v2/metadefs/resource_types"] {
-        assert_eq!(as_sets(ours.get(path)), as_sets(glance.api.get(path)), "{path}");
+    });
+    for row in glancefs.database().rows("SELECT id FROM images WHERE deleted = 1", &[]) {
+        let path = format!("/v2/images/{}", row[0].as_deref().unwrap());
+        assert_eq!((ours.status(&path), glance.api.status(&path)), (404, 404), "{path}");
     }
     all.len()
+}
+
+/// Does something with each, several at a time.
+fn for_each<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(one);
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -116,10 +135,11 @@ fn what_glance_filled_is_shown_as_glance_shows_it() {
     let mut glancefs = on_server(&new_catalog(), "").prepare();
     let stores = two_stores(&glancefs);
     glancefs.configure(&stores);
-    let config = configure(&glancefs, &stores);
     glance_manage(&glancefs, &["db", "sync"]);
     let definitions = glance_files("metadefs").display().to_string();
     glance_manage(&glancefs, &["db", "load_metadefs", "--path", &definitions]);
+    // After glance-manage, which has its configuration in the same place.
+    let config = configure(&glancefs, &stores);
     let filled = Command::new(program("GLANCEFS_TEST_GLANCE", "python"))
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fill_catalog.py"))
         .arg(config.join("glance-api.conf"))
@@ -130,12 +150,55 @@ fn what_glance_filled_is_shown_as_glance_shows_it() {
     glancefs.start_again();
     let glance = GlanceApi::start(&config);
     assert_eq!(assert_same_catalog(&glancefs, &glance), 480);
+    assert!(assert_alike_definitions(&glancefs, &glance, as_sets) > 25);
     // And the directory: of what has data, all but the hidden.
     let shown = pages(&ours(&glancefs), "visibility=all&limit=500");
     let with_data =
         |image: &&Value| matches!(image["status"].as_str(), Some("active" | "deactivated"));
     let listed = glancefs.sh("ls $M | wc -l").trim().parse::<usize>().unwrap();
     assert_eq!(listed, shown.iter().filter(with_data).count());
+}
+
+/// Makes image number `n` by the API: of every kind as `n` goes on; some are deleted.
+fn make_image(api: &ImageApi, n: usize, data: &Path) {
+    let visibility = ["private", "public", "shared", "community"][n / 2 % 4];
+    let mut fields = json!({
+        "name": format!("Größe {} of many", n % 90), "disk_format": "raw",
+        "container_format": (["bare", "docker"][n % 2]), "visibility": visibility, "owner": format!("p{}", n % 3),
+        "min_disk": n % 5, "min_ram": n, "os_hidden": n.is_multiple_of(13), "protected": n.is_multiple_of(11),
+        "tags": (0..n % 4).map(|tag| format!("tag{tag}")).collect::<Vec<_>>(),
+    });
+    for key in 0..n % 6 {
+        fields[format!("key_{key}")] = json!(format!("väl {}", n + key));
+    }
+    let id = api.record(&fields);
+    if n % 6 != 3 {
+        api.upload(&id, data, Some(["fast", "slow"][n % 2]));
+    }
+    if n % 50 == 2 {
+        let method = json!({"method": {"name": "copy-image"}, "all_stores": true});
+        api.post(&format!("/v2/images/{id}/import"), &method);
+    }
+    if n % 6 == 4 && n % 50 != 2 {
+        api.act(&id, "deactivate");
+    }
+    if n % 7 == 6 {
+        api.patch(
+            &id,
+            &json!([{"op": "add", "path": "/only", "value": "this"},
+            {"op": "replace", "path": "/name", "value": "renamed"}]),
+        );
+        api.tag(&id, "later");
+    }
+    if visibility == "shared" {
+        let members = format!("/v2/images/{id}/members");
+        for member in ["delta", "epsilon", "zeta"].iter().take(n % 4) {
+            api.post(&members, &json!({"member": member}));
+        }
+    }
+    if n % 25 == 24 && !n.is_multiple_of(11) {
+        api.delete(&id);
+    }
 }
 
 #[test]
@@ -145,26 +208,31 @@ fn what_glancefs_filled_is_shown_as_glance_shows_it() {
     let stores = two_stores(&glancefs);
     glancefs.configure(&stores);
     glancefs.start_again();
+    let loaded = Command::new(env!("CARGO_BIN_EXE_glancefs"))
+        .args(["db", "load-metadefs", "--config-file"])
+        .arg(glancefs.directory().join("glance-api.conf"))
+        .arg("--state-dir")
+        .arg(glancefs.state_dir())
+        .arg(glance_files("metadefs"))
+        .output()
+        .unwrap();
+    assert!(loaded.status.success(), "{loaded:?}");
     let api = ours(&glancefs);
-    let data = glancefs.noise("data", 100_003);
-    for n in 0..60 {
-        let visibility = ["private", "public", "shared", "community"][n % 4];
-        let fields = json!({
-            "name": format!("Größe {}", n % 7), "disk_format": "raw", "container_format": "bare",
-            "visibility": visibility, "min_ram": n, "os_hidden": n % 9 == 0, "tags": ["tag1", "T"],
-            "key_1": format!("väl {n}"),
-        });
-        let id = api.create(&fields, &data);
-        if visibility == "shared" {
-            api.post(&format!("/v2/images/{id}/members"), &json!({"member": format!("m{n}")}));
-        }
-        api.patch(&id, &json!([{"op": "replace", "path": "/key_1", "value": "väl 21"}]));
-        if n % 20 == 19 {
-            api.delete(&id);
-        }
-    }
+    let data = glancefs.noise("data", 10_007);
+    for_each(&(0..500).collect::<Vec<_>>(), |n| make_image(&api, *n, &data));
+    let copied = "SELECT count(DISTINCT image_id) = 10 FROM image_locations JOIN image_locations \
+         AS other USING (image_id) WHERE image_locations.id < other.id AND image_id NOT IN \
+         (SELECT image_id FROM image_properties WHERE name LIKE 'os_glance%' AND value <> '' \
+         AND deleted = 0)";
+    eventually("ten are in both stores", || glancefs.database().number(copied) == 1);
     let glance = GlanceApi::start(&configure(&glancefs, &stores));
-    assert_eq!(assert_same_catalog(&glancefs, &glance), 57);
+    assert_eq!(assert_same_catalog(&glancefs, &glance), 482);
+    assert!(assert_alike_definitions(&glancefs, &glance, as_sets) > 25);
+    for image in pages(&api, "status=active&limit=20").iter().take(20) {
+        let id = image["id"].as_str().unwrap();
+        glance.api.download(id, &glancefs.scratch().join("from-glance"));
+        glancefs.sh("cmp from-glance data");
+    }
 }
 
 #[test]
@@ -286,4 +354,28 @@ fn a_node_cleans_up_after_itself_and_nobody_else() {
     drop((first, second));
     assert!(one.terminate().success());
     assert!(two.terminate().success());
+}
+
+#[test]
+#[ignore = "needs MariaDB"]
+fn names_that_are_the_same_to_the_database_are_files_of_their_own() {
+    let glancefs = on_server(&new_catalog(), "").mount();
+    let names = ["A", "a", "\u{c4}", "\u{e4}", "x", "x ", "e\u{301}", "\u{e9}"];
+    for (n, name) in names.iter().enumerate() {
+        glancefs.sh(&format!("echo {n} >\"$M/{name}\""));
+    }
+    for (n, name) in names.iter().enumerate() {
+        assert_eq!(glancefs.sh(&format!("cat \"$M/{name}\"")).trim(), n.to_string(), "{name:?}");
+    }
+    assert_eq!(glancefs.sh("ls $M | wc -l").trim(), names.len().to_string());
+    glancefs.sh("mv $M/a $M/B");
+    assert!(!glancefs.try_sh("cat $M/a").ok() && !glancefs.try_sh("cat $M/b").ok());
+    assert_eq!(glancefs.sh("cat $M/A $M/B"), "0\n1\n");
+    // By the API a name is what it is to the database, as Glance has it.
+    assert_eq!(pages(&ours(&glancefs), "name=%C3%84").len(), 3);
+    // Glance's tables hold no characters of four bytes, until somebody lets them.
+    assert!(!glancefs.try_sh("echo x >$M/\u{1f600}").ok());
+    glancefs.sql("ALTER TABLE images MODIFY name VARCHAR(255) CHARACTER SET utf8mb4;");
+    glancefs.sh("echo 1 >$M/\u{1f600}; echo 2 >$M/\u{1f601}");
+    assert_eq!(glancefs.sh("cat $M/\u{1f600} $M/\u{1f601}"), "1\n2\n");
 }

@@ -84,8 +84,10 @@ fn files_of_another_user_are_read_added_to_and_removed() {
     let id = fs.glance_stores(&Stored { name: "theirs", ..Stored::default() });
     fs.terminate();
     let script = format!(
-        "cd {0}; chown -R 64062:64062 images glance.sqlite*; chmod 750 images; chmod 640 images/{id}
-         chmod 640 glance.sqlite",
+        "cd {0}; chown -R 64062:64062 images; chmod 750 images; chmod 640 images/{id}
+         for file in glance.sqlite*; do
+             if [ -e $file ]; then chown 64062:64062 $file; chmod 640 $file; fi
+         done",
         fs.state_dir().display()
     );
     fs.sh(&script);

@@ -98,11 +98,13 @@ impl Failure {
     /// In the words of the domain.
     pub(super) fn into_error(self) -> Error {
         let unfit = self.is_one_of(UNFIT);
+        let passing = self.is_lost() || self.is_conflict();
         match self {
             Self::Domain(error) => error,
             Self::Server(SqlError::MySqlError(error)) if unfit => {
                 Error::Invalid(format!("the catalog cannot hold such a value: {}", error.message))
             }
+            Self::Server(error) if passing => Error::CatalogUnavailable(error.to_string()),
             // The others' own words name a server and a port, never a password.
             Self::Server(error) => Error::Catalog(error.to_string()),
         }

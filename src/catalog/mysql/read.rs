@@ -3,17 +3,15 @@
 //! Each function is called within one transaction, so that a record and what belongs to it are of
 //! the same moment.
 
-use std::collections::HashMap;
-
 use mysql::Value;
-use serde_json::Map;
 
+use super::belongings;
 use super::failure::{Failure, Outcome};
 use super::select;
 use super::session::Session;
-use super::values::{Bound, Cells, WORDS, one_of};
+use super::values::{Bound, Cells, one_of};
 use crate::catalog::location_key::LocationKey;
-use crate::catalog::model::{Image, ImageId, Location, Timestamp};
+use crate::catalog::model::{Image, ImageId, Timestamp};
 use crate::catalog::query::ImageQuery;
 use crate::catalog::{Summary, Tallied, Tally};
 use crate::error::{Error, Result};
@@ -32,21 +30,15 @@ pub(super) fn get(
 ) -> Outcome<Option<Image>> {
     let sql = format!("SELECT {COLUMNS} FROM images WHERE id = ? AND deleted = 0");
     let mut images = session.all(&sql, vec![id.bound()], image)?;
-    add_belongings(session, &mut images, key)?;
+    belongings::read(session, &mut images, key)?;
     Ok(images.pop())
 }
 
-/// One page.
-pub(super) fn list(
-    session: &mut Session<'_>,
-    query: &ImageQuery,
-    key: Option<&LocationKey>,
-) -> Outcome<Vec<Image>> {
+/// One page; the images without what belongs to them.
+pub(super) fn page(session: &mut Session<'_>, query: &ImageQuery) -> Outcome<Vec<Image>> {
     let marker = query.marker.map(|id| marker(session, query, id)).transpose()?;
     let select = select::page(COLUMNS, query, marker);
-    let mut images = session.all(&select.sql, select.values, image)?;
-    add_belongings(session, &mut images, key)?;
-    Ok(images)
+    session.all(&select.sql, select.values, image)
 }
 
 fn marker(session: &mut Session<'_>, query: &ImageQuery, id: ImageId) -> Outcome<Vec<Value>> {
@@ -88,69 +80,6 @@ fn record(id: &str, cells: &mut Cells) -> Result<Image> {
         tags: Default::default(),
         locations: Vec::new(),
     })
-}
-
-/// Fills in properties, tags and locations: one statement for each kind, however many images.
-fn add_belongings(
-    session: &mut Session<'_>,
-    images: &mut [Image],
-    key: Option<&LocationKey>,
-) -> Outcome<()> {
-    for some in images.chunks_mut(WORDS) {
-        add_belongings_of(session, some, key)?;
-    }
-    Ok(())
-}
-
-fn add_belongings_of(
-    session: &mut Session<'_>,
-    images: &mut [Image],
-    key: Option<&LocationKey>,
-) -> Outcome<()> {
-    let (list, values) = one_of(images.iter().map(|image| image.id.as_str()));
-    let mut images: HashMap<_, _> = images.iter_mut().map(|image| (image.id, image)).collect();
-    let mut each = |sql: &str, order: &str, add: &dyn Fn(&mut Image, Cells) -> Result<()>| {
-        let sql = format!("{sql} WHERE image_id {list} AND deleted + 0 = 0{order}");
-        session.each(&sql, values.clone(), |mut cells| match images.get_mut(&cells.next()?) {
-            Some(image) => Ok(add(image, cells)?),
-            None => Ok(()),
-        })
-    };
-    each("SELECT image_id, name, value FROM image_properties", "", &|image, mut cells| {
-        let name = cells.next()?;
-        let value: Option<String> = cells.next()?;
-        image.properties.insert(name, value.unwrap_or_default());
-        Ok(())
-    })?;
-    each("SELECT image_id, value FROM image_tags", "", &|image, mut cells| {
-        image.tags.insert(cells.next()?);
-        Ok(())
-    })?;
-    let sql = "SELECT image_id, value, meta_data, status FROM image_locations";
-    each(sql, " ORDER BY id", &|image, mut cells| {
-        let (url, metadata, status) = (cells.next()?, cells.next()?, cells.next()?);
-        image.locations.push(location(image.id, url, metadata, status, key)?);
-        Ok(())
-    })
-}
-
-fn location(
-    id: ImageId,
-    url: String,
-    metadata: Option<String>,
-    status: String,
-    key: Option<&LocationKey>,
-) -> Result<Location> {
-    // SQLAlchemy writes JSON's null for None.
-    let metadata: Option<Map<_, _>> = match metadata {
-        Some(text) => serde_json::from_str(&text).map_err(|error| {
-            Error::Catalog(format!("image {id}: metadata of a location: {error}"))
-        })?,
-        None => None,
-    };
-    let url =
-        LocationKey::read(key, url).map_err(|why| Error::Catalog(format!("image {id}: {why}")))?;
-    Ok(Location { url, metadata: metadata.unwrap_or_default(), status })
 }
 
 /// Whether a project is a member of an image, whatever it made of that.

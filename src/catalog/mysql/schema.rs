@@ -59,7 +59,7 @@ pub(super) fn create(session: &mut Session<'_>) -> Outcome<()> {
          ON DUPLICATE KEY UPDATE version_num = version_num",
         vec![VERSION.bound()],
     )?;
-    Ok(())
+    session.run("COMMIT")
 }
 
 /// What older versions lack, and how to do without.

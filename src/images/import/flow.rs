@@ -290,7 +290,7 @@ impl Images {
             }
             Ok(())
         });
-        if matches!(recorded, Err(Error::Catalog(_))) {
+        if recorded.as_ref().is_err_and(Error::leaves_unsettled) {
             // Its answer was lost: if the record names the data, that stays.
             stand.stored.clear();
             stand.left_behind = true;
