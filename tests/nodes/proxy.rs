@@ -22,7 +22,7 @@ fn upload(site: &Site, haproxy: &Haproxy, client: u8, id: &str, options: &str) -
 
 fn queued(api: &ImageApi, name: &str) -> String {
     let fields = json!({"name": name, "disk_format": "raw", "container_format": "bare"});
-    api.make(&fields)
+    api.record(&fields)
 }
 
 #[test]
