@@ -17,6 +17,8 @@ mod harness;
 mod http;
 #[path = "nodes/imports.rs"]
 mod imports;
+#[path = "nodes/kill.rs"]
+mod kill;
 #[path = "nodes/proxy.rs"]
 mod proxy;
 #[path = "nodes/removal.rs"]
