@@ -405,7 +405,7 @@ impl Images {
             // An upload in progress finds its record gone, and removes its own data.
             self.catalog.delete(id, Status::THERE)?.then_some(()).ok_or_else(missing)?;
             self.forget_staged(&image);
-        } else if self.options.scrub.delayed_delete {
+        } else if self.options.scrub.delayed_delete && image.status.has_data() {
             self.delete_later(&image)?.then_some(()).ok_or_else(missing)?;
         } else {
             self.remove_with_data(&image)?.then_some(()).ok_or_else(missing)?;
