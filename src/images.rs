@@ -389,44 +389,6 @@ impl Images {
         self.switch(ctx, id, Action::Reactivate, Status::Active)
     }
 
-    /// Removes an image and its data; with `delayed_delete`, its data later.
-    ///
-    /// # Errors
-    /// `NotFound`, `Forbidden`, `Immutable` for a protected one, `InUse`.
-    pub fn delete(&self, ctx: &RequestContext, id: ImageId) -> Result<()> {
-        let missing = || Error::NotFound(format!("Failed to find image {id} to delete"));
-        let or_missing = |found: Result<Image>| match found {
-            Err(Error::NotFound(_)) => Err(missing()),
-            found => found,
-        };
-        let image = or_missing(self.find(ctx, id))?;
-        self.policy().check_image(ctx, Action::DeleteImage, &image)?;
-        if image.protected {
-            return Err(Error::Immutable(format!(
-                "Image {id} is protected and cannot be deleted."
-            )));
-        }
-        let image = or_missing(self.without_import(ctx, image))?;
-        let mut status = Status::Deleted;
-        let done = if image.locations.is_empty() {
-            // An upload in progress finds its record gone, and removes its own data.
-            let done = self.catalog.delete(id, Status::THERE)?;
-            if done {
-                self.forget_staged(&image);
-            }
-            done
-        } else if self.options.scrub.delayed_delete {
-            status = Status::PendingDelete;
-            self.delete_later(&image)?
-        } else {
-            self.remove_with_data(&image)?
-        };
-        done.then_some(()).ok_or_else(missing)?;
-        self.changes.announce(&[id]);
-        self.events.tell(Event::Deleted(&Image { status, ..image }));
-        Ok(())
-    }
-
     /// Starts writing data for a record that has none yet.
     ///
     /// # Errors

@@ -61,9 +61,10 @@ pub struct Scrubbed {
 pub(super) struct PendingCount(Mutex<Option<(Instant, u64)>>);
 
 impl Images {
-    /// Deletes the record and leaves the data to whoever scrubs it; returns whether it was there.
+    /// Deletes the record of an image that is complete, and leaves the data to whoever scrubs it; returns
+    /// whether it was there.
     pub(super) fn delete_later(&self, image: &Image) -> Result<bool> {
-        let done = self.catalog.delete_later(image.id, Status::THERE)?;
+        let done = self.catalog.delete_later(image.id, Status::WITH_DATA)?;
         self.pending_count.forget();
         Ok(done)
     }

@@ -193,3 +193,17 @@ fn who_reads_a_deleted_image_reads_on_when_it_is_scrubbed() {
     ));
     eventually("its data goes", || !glancefs.has_data(&id));
 }
+
+#[test]
+fn only_who_was_told_when_scrubs_by_itself_and_never_a_read_only_mount() {
+    let scrubs = |glancefs: &Glancefs| {
+        let threads = glancefs.sh(&format!("cat /proc/{}/task/*/comm", glancefs.pid()));
+        threads.lines().any(|name| name == "scrubber")
+    };
+    let mut glancefs = Start::default().config(AT_ONCE).mount();
+    eventually("it does", || scrubs(&glancefs));
+    glancefs.restart_configured(BY_HAND);
+    assert!(!scrubs(&glancefs));
+    assert!(glancefs.log().contains("does not remove the data"), "{}", glancefs.log());
+    assert!(!scrubs(&Start::default().options("ro").config(AT_ONCE).mount()));
+}
