@@ -210,7 +210,8 @@ impl metadefs::Listener for Notifier {
             metadefs::Event::Definition { change, namespace, definition, old_name } => {
                 let (kind, told) = match definition {
                     Definition::Object(object) => {
-                        ("metadef_object", payload::object(namespace, object, old_name))
+                        let gone = change == Change::Deleted;
+                        ("metadef_object", payload::object(namespace, object, old_name, gone))
                     }
                     Definition::Property(property) => {
                         ("metadef_property", payload::property(namespace, property, old_name))

@@ -112,12 +112,12 @@ impl RabbitMq {
 
     /// Starts the broker that was not started or was killed; durable queues are still there.
     pub fn start_again(&mut self) {
-        // Ends both when the pipe closes, however this process ends; each is a group of its own.
+        // Ends both when the pipe closes, however this process ends; the server is a group of processes.
         let script = r#"
-            setsid epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 & epmd=$!
+            epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 & epmd=$!
             setsid "$1" & server=$!
             read -r _
-            kill -KILL -- -$server -$epmd
+            kill -KILL $epmd -$server
             wait"#;
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut guard = Command::new("sh")
@@ -209,25 +209,38 @@ impl RabbitMq {
         }
     }
 
-    fn try_read(&self, queues: &[&str]) -> lapin::Result<Vec<Delivered>> {
-        tokio::runtime::Runtime::new().unwrap().block_on(async {
-            let userinfo =
-                AMQPUserInfo { username: USER.to_string(), password: PASSWORD.to_string() };
-            let host = "127.0.0.1".to_string();
-            let uri = AMQPUri {
-                authority: AMQPAuthority { userinfo, host, port: self.port },
-                vhost: VIRTUAL_HOST.to_string(),
-                ..AMQPUri::default()
-            };
-            let connection = Connection::connect_uri(uri, ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
-            let mut read = Vec::new();
-            for queue in queues {
-                take(&channel, queue, &mut read).await?;
-            }
-            connection.close(200, "OK".into()).await?;
-            Ok(read)
-        })
+    fn try_read(&self, queues: &[&str]) -> Result<Vec<Delivered>, String> {
+        let mut read = Vec::new();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let reading = async {
+            // Taking leave may take for ever when the broker has ended a channel.
+            tokio::time::timeout(Duration::from_secs(5), self.read_into(queues, &mut read)).await
+        };
+        let outcome = runtime.block_on(reading);
+        runtime.shutdown_background();
+        match outcome {
+            // What was taken is in no queue any more.
+            _ if !read.is_empty() => Ok(read),
+            Ok(Ok(())) => Ok(read),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(late) => Err(late.to_string()),
+        }
+    }
+
+    async fn read_into(&self, queues: &[&str], read: &mut Vec<Delivered>) -> lapin::Result<()> {
+        let userinfo = AMQPUserInfo { username: USER.to_string(), password: PASSWORD.to_string() };
+        let host = "127.0.0.1".to_string();
+        let uri = AMQPUri {
+            authority: AMQPAuthority { userinfo, host, port: self.port },
+            vhost: VIRTUAL_HOST.to_string(),
+            ..AMQPUri::default()
+        };
+        let connection = Connection::connect_uri(uri, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        for queue in queues {
+            take(&channel, queue, read).await?;
+        }
+        Ok(())
     }
 }
 

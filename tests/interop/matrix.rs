@@ -7,7 +7,7 @@
 #[path = "matrix/cells.rs"]
 mod cells;
 #[path = "matrix/sides.rs"]
-pub mod sides;
+mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;

@@ -48,10 +48,13 @@ fn a_broker_may_come_late_go_and_come_back() {
     rabbit.start_again();
     let later =
         rabbit.read_until("notifications.info", |message| message["event_type"] == "image.delete");
-    let messages: Vec<_> = later.iter().map(|delivered| delivered.message()).collect();
+    // The broker was killed before it had noted that the first ones were taken.
+    let known: Vec<_> = messages.iter().map(|message| &message["message_id"]).collect();
+    let later = later.iter().map(|delivered| delivered.message());
+    let new: Vec<_> = later.filter(|message| !known.contains(&&message["message_id"])).collect();
     let expected =
         ["image.create meanwhile", "image.create gone meanwhile", "image.delete gone meanwhile"];
-    assert_eq!(told(&messages), expected);
+    assert_eq!(told(&new), expected);
 
     // What is told at the end still goes.
     create(&fs, "at last");

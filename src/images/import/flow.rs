@@ -316,16 +316,20 @@ impl Images {
         self.events.tell(Event::Updated(image));
     }
 
-    /// Notes that a store is done with, and whether it failed.
+    /// Notes that a store is done with, and whether it failed; what was stored is told of later, when the
+    /// record names it.
     fn note_stores(&self, job: &Job, done: &str, failed: Option<&str>) -> Result<()> {
-        self.alter_locked(job, |image| {
+        let image = self.save_locked(job, |image| {
             merge_stores(image, IMPORTING_TO, self.named(&[done.to_string()]), false);
             if let Some(failed) = failed {
                 merge_stores(image, FAILED_IMPORT, self.named(&[failed.to_string()]), true);
             }
             Ok(())
-        })
-        .map(drop)
+        })?;
+        if failed.is_some() {
+            self.events.tell(Event::Updated(&image));
+        }
+        Ok(())
     }
 
     /// Notes how far the task is.

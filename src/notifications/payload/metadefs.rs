@@ -42,8 +42,8 @@ pub fn namespace(namespace: &Namespace, old_name: &str) -> Value {
     })
 }
 
-/// An object.
-pub fn object(namespace: &str, object: &Object, old_name: &str) -> Value {
+/// An object.  Glance: of one that is gone, nothing that must be there is an empty list.
+pub fn object(namespace: &str, object: &Object, old_name: &str, gone: bool) -> Value {
     let properties: Vec<_> = object
         .properties
         .iter()
@@ -57,7 +57,7 @@ pub fn object(namespace: &str, object: &Object, old_name: &str) -> Value {
             described
         })
         .collect();
-    let required = Some(&object.required).filter(|names| !names.is_empty());
+    let required = Some(&object.required).filter(|names| gone || !names.is_empty());
     json!({
         "namespace": namespace,
         "name": object.name,
