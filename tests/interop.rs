@@ -35,6 +35,8 @@ mod mariadb;
 mod matrix;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
+#[path = "interop/notifications.rs"]
+mod notifications;
 #[path = "interop/old_client.rs"]
 mod old_client;
 #[path = "interop/shared_catalog.rs"]
