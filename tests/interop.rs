@@ -37,6 +37,8 @@ mod mariadb;
 mod matrix;
 #[path = "interop/metadefs.rs"]
 mod metadefs;
+#[path = "interop/notifications.rs"]
+mod notifications;
 #[path = "interop/old_client.rs"]
 mod old_client;
 #[path = "interop/outage.rs"]

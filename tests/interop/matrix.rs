@@ -7,7 +7,7 @@
 #[path = "matrix/cells.rs"]
 mod cells;
 #[path = "matrix/sides.rs"]
-mod sides;
+pub mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
