@@ -13,8 +13,8 @@
 //! - `session`, `values`, `failure`: one transaction, what it is given and answers, what goes wrong;
 //! - `schema`: the tables and their version;
 //! - `select`: listings as SQL;
-//! - `read`, `belongings`, `rows`, `write`, `locations`, `members`: images out of the database and
-//!   into it;
+//! - `read`, `belongings`, `remembered`, `rows`, `write`, `locations`, `members`: images out of the
+//!   database and into it;
 //! - `changes`: what others did;
 //! - `pending`: deleted images whose data is still there;
 //! - `metadefs`: metadata definitions;
@@ -29,6 +29,7 @@ mod metadefs;
 mod pending;
 mod pool;
 mod read;
+mod remembered;
 mod rows;
 mod schema;
 mod select;
@@ -55,6 +56,7 @@ use crate::identity::ProjectId;
 use changes::Known;
 use failure::{Failure, Outcome};
 use pool::Pool;
+use remembered::Remembered;
 use schema::{Content, Schema};
 use server::Server;
 use session::Session;
@@ -75,6 +77,7 @@ pub struct MysqlCatalog {
     location_key: Option<LocationKey>,
     /// Copied for each question, so that it is not locked while the server is asked.
     known: Mutex<Known>,
+    remembered: Remembered,
 }
 
 impl MysqlCatalog {
@@ -126,8 +129,8 @@ impl MysqlCatalog {
         // Others may be at it, too.
         let (schema, outcome) =
             attempt(|deadline| in_transaction(&pool, deadline, prepare).map_err(Attempt::again))?;
-        let known = Mutex::default();
-        Ok((Self { pool, schema, location_key, known }, outcome))
+        let (known, remembered) = (Mutex::default(), Remembered::default());
+        Ok((Self { pool, schema, location_key, known, remembered }, outcome))
     }
 
     fn location_key(&self) -> Option<&LocationKey> {
@@ -248,8 +251,11 @@ impl Catalog for MysqlCatalog {
 
     fn list(&self, query: &ImageQuery) -> Result<Vec<Image>> {
         self.read(|session| {
+            let since = Instant::now();
             let mut images = read::page(session, query)?;
-            belongings::read(session, &mut images, self.location_key())?;
+            let mut unknown = self.remembered.recall(&mut images);
+            belongings::read(session, &mut unknown, self.location_key())?;
+            self.remembered.note(&unknown, since);
             Ok(images)
         })
     }

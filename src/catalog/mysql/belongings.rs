@@ -27,7 +27,7 @@ const KINDS: [&str; 3] = [
 /// Fills in what belongs to images.
 pub(super) fn read(
     session: &mut Session<'_>,
-    images: &mut [Image],
+    images: &mut [&mut Image],
     key: Option<&LocationKey>,
 ) -> Outcome<()> {
     for some in images.chunks_mut(WORDS / KINDS.len()) {
@@ -39,7 +39,7 @@ pub(super) fn read(
 /// One statement for all kinds, however many images.
 fn read_some(
     session: &mut Session<'_>,
-    images: &mut [Image],
+    images: &mut [&mut Image],
     key: Option<&LocationKey>,
 ) -> Outcome<()> {
     let (list, mut values) = one_of(images.iter().map(|image| image.id.as_str()));

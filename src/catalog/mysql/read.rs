@@ -29,9 +29,11 @@ pub(super) fn get(
     key: Option<&LocationKey>,
 ) -> Outcome<Option<Image>> {
     let sql = format!("SELECT {COLUMNS} FROM images WHERE id = ? AND deleted = 0");
-    let mut images = session.all(&sql, vec![id.bound()], image)?;
-    belongings::read(session, &mut images, key)?;
-    Ok(images.pop())
+    let mut image = session.first(&sql, vec![id.bound()], image)?;
+    if let Some(image) = &mut image {
+        belongings::read(session, &mut [image], key)?;
+    }
+    Ok(image)
 }
 
 /// One page; the images without what belongs to them.

@@ -64,8 +64,7 @@ impl Filesystem {
         }
         let state = outcome.draft.state();
         let Some(old) = state.replaces else { return };
-        let old = viewer.replaced.newest(old).map_or(old, |(newest, _)| newest);
-        viewer.replaced.remember(old, outcome.draft.id, state.name);
+        let old = viewer.replaced.take_place(old, outcome.draft.id, state.name);
         if let Err(error) = self.images.delete(&viewer.context, old) {
             warn!(image = %old, %error, "the image that was replaced stays");
         }
