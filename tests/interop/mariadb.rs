@@ -7,9 +7,10 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::ceph;
 use crate::glance_api::{GlanceApi, configure, glance_files, glance_manage};
 use crate::harness::mariadb::Server;
-use crate::harness::{Glancefs, Start, eventually};
+use crate::harness::{Cluster, Glancefs, Start, eventually};
 use crate::http::ImageApi;
 use crate::metadefs::assert_alike_definitions;
 use crate::program;
@@ -280,6 +281,54 @@ fn glance_and_two_glancefs_work_on_one_catalog_at_the_same_time() {
     two.sh("mv $M/one-0 $M/renamed");
     eventually("the new name is seen", || one.try_sh("ls $M/renamed").ok());
     one.sql("UPDATE images SET min_ram = 1");
+}
+
+#[test]
+#[ignore = "needs MariaDB, Ceph and the real Glance"]
+fn glance_is_a_third_beside_two_glancefs_on_one_pool() {
+    let cluster = Cluster::start("memstore");
+    let url = new_catalog();
+    let [one, two] = ["one", "two"].map(|_| on_server(&url, &ceph::store(&cluster)).mount());
+    let glance = GlanceApi::on_ceph(&one, &cluster);
+    let (first, second) = (ours(&one), ours(&two));
+    let data = one.noise("data", 300_007);
+    let apis = [&first, &second, &glance.api];
+    // All at once: each does the same as the two others, to other images.
+    let all_at_once = |act: &(dyn Fn(usize, &ImageApi) -> Vec<String> + Sync)| -> Vec<Vec<String>> {
+        thread::scope(|scope| {
+            let workers: Vec<_> =
+                apis.iter().enumerate().map(|(n, api)| scope.spawn(move || act(n, api))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        })
+    };
+    let fields =
+        |name: String| json!({"name": name, "disk_format": "raw", "container_format": "bare"});
+    let made = all_at_once(&|who, api| {
+        (0..4).map(|n| api.create(&fields(format!("{who}-{n}")), &data)).collect()
+    });
+    all_at_once(&|who, api| {
+        let theirs = &made[(who + 1) % 3];
+        for (n, id) in theirs.iter().enumerate() {
+            let name = format!("{n} by {who}");
+            api.patch(id, &json!([{"op": "replace", "path": "/name", "value": name}]));
+        }
+        theirs.clone()
+    });
+    all_at_once(&|who, api| {
+        let (gone, kept) = made[(who + 2) % 3].split_at(2);
+        gone.iter().for_each(|id| api.delete(id));
+        kept.to_vec()
+    });
+    let names = ["2 by 0", "2 by 1", "2 by 2", "3 by 0", "3 by 1", "3 by 2"];
+    for api in apis {
+        assert_eq!(api.names(), names);
+    }
+    for glancefs in [&one, &two] {
+        eventually("the directory is the catalog", || glancefs.sh("ls $M").lines().eq(names));
+        glancefs.sh(&format!("for file in $M/*; do cmp \"$file\" {}; done", data.display()));
+    }
+    let held = || cluster.run("rbd", &["ls", "images"]).lines().count();
+    eventually("the pool holds their data alone", || held() == names.len());
 }
 
 #[test]
