@@ -14,6 +14,9 @@ use aws_lc_rs::iv::FixedLength;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
+use serde_json::Map;
+
+use super::model::{ImageId, Location};
 use crate::error::{Error, Result};
 
 const BLOCK: usize = 16;
@@ -73,6 +76,29 @@ impl LocationKey {
             Some(key) if !recorded.contains("://") => key.decrypt(&recorded),
             _ => Ok(recorded),
         }
+    }
+
+    /// A location of an image as its row has it.
+    ///
+    /// # Errors
+    /// `Catalog` when its metadata cannot be understood, and as [`read`](Self::read).
+    pub fn location(
+        key: Option<&Self>,
+        image: ImageId,
+        url: String,
+        metadata: Option<String>,
+        status: String,
+    ) -> Result<Location> {
+        // SQLAlchemy writes JSON's null for None.
+        let metadata: Option<Map<_, _>> = match metadata {
+            Some(text) => serde_json::from_str(&text).map_err(|error| {
+                Error::Catalog(format!("image {image}: metadata of a location: {error}"))
+            })?,
+            None => None,
+        };
+        let url =
+            Self::read(key, url).map_err(|why| Error::Catalog(format!("image {image}: {why}")))?;
+        Ok(Location { url, metadata: metadata.unwrap_or_default(), status })
     }
 
     fn decrypt(&self, recorded: &str) -> Result<String> {

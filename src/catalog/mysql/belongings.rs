@@ -5,14 +5,12 @@
 use std::collections::HashMap;
 
 use mysql::Value;
-use serde_json::Map;
 
 use super::failure::Outcome;
 use super::session::Session;
 use super::values::{WORDS, one_of};
 use crate::catalog::location_key::LocationKey;
-use crate::catalog::model::{Image, ImageId, Location};
-use crate::error::{Error, Result};
+use crate::catalog::model::Image;
 
 /// Each kind with its own table: which kind, its number, a name, and more.  The conversion gives all
 /// the same collation, whatever each table has: else they could not be in one answer.
@@ -61,7 +59,7 @@ fn read_some(
             "t" => drop(image.tags.insert(cells.next()?)),
             _ => {
                 let (url, metadata, status) = (cells.next()?, cells.next()?, cells.next()?);
-                let location = location(image.id, url, metadata, status, key)?;
+                let location = LocationKey::location(key, image.id, url, metadata, status)?;
                 locations.push((number, image.id, location));
             }
         }
@@ -75,23 +73,4 @@ fn read_some(
         }
     }
     Ok(())
-}
-
-fn location(
-    id: ImageId,
-    url: String,
-    metadata: Option<String>,
-    status: String,
-    key: Option<&LocationKey>,
-) -> Result<Location> {
-    // SQLAlchemy writes JSON's null for None.
-    let metadata: Option<Map<_, _>> = match metadata {
-        Some(text) => serde_json::from_str(&text).map_err(|error| {
-            Error::Catalog(format!("image {id}: metadata of a location: {error}"))
-        })?,
-        None => None,
-    };
-    let url =
-        LocationKey::read(key, url).map_err(|why| Error::Catalog(format!("image {id}: {why}")))?;
-    Ok(Location { url, metadata: metadata.unwrap_or_default(), status })
 }

@@ -8,12 +8,11 @@ use std::iter::once;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params_from_iter};
-use serde_json::Map;
 
 use super::select;
 use super::values::{Unsigned, json_array};
 use crate::catalog::location_key::LocationKey;
-use crate::catalog::model::{Image, ImageId, Location, Row, Timestamp};
+use crate::catalog::model::{Image, ImageId, Row, Timestamp};
 use crate::catalog::query::ImageQuery;
 use crate::catalog::{Summary, Tallied, Tally};
 use crate::error::{Error, Result};
@@ -142,30 +141,12 @@ fn add_belongings(
         "SELECT image_id, value, meta_data, status FROM image_locations \
          WHERE image_id IN (SELECT value FROM json_each(?1)) AND +deleted = 0 ORDER BY id",
         &|image, row| {
-            let location = location(image.id, row.get(1)?, row.get(2)?, row.get(3)?, key)?;
+            let location =
+                LocationKey::location(key, image.id, row.get(1)?, row.get(2)?, row.get(3)?)?;
             image.locations.push(location);
             Ok(())
         },
     )
-}
-
-fn location(
-    id: ImageId,
-    url: String,
-    metadata: Option<String>,
-    status: String,
-    key: Option<&LocationKey>,
-) -> Result<Location> {
-    // SQLAlchemy writes JSON's null for None.
-    let metadata: Option<Map<_, _>> = match metadata {
-        Some(text) => serde_json::from_str(&text).map_err(|error| {
-            Error::Catalog(format!("image {id}: metadata of a location: {error}"))
-        })?,
-        None => None,
-    };
-    let url =
-        LocationKey::read(key, url).map_err(|why| Error::Catalog(format!("image {id}: {why}")))?;
-    Ok(Location { url, metadata: metadata.unwrap_or_default(), status })
 }
 
 /// Restricts what belongs to images to those of some ids.
