@@ -28,14 +28,17 @@ pub(super) fn all(connection: &Connection, image: ImageId) -> Result<Vec<Member>
 
 /// A number for each image that has members, which moves with them.
 pub(super) fn sharings(connection: &Connection) -> Result<HashMap<ImageId, u64>> {
-    let sql = "SELECT image_id, member, status FROM image_members WHERE deleted = 0";
+    // With the stamp, so that who was taken away and told again since the last look is a change.
+    let sql = "SELECT image_id, member, status, updated_at FROM image_members WHERE deleted = 0";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut sharings: HashMap<ImageId, u64> = HashMap::new();
     while let Some(row) = rows.next()? {
-        let (image, member) = (row.get(0)?, (row.get::<_, String>(1)?, row.get::<_, String>(2)?));
+        let image = row.get(0)?;
         let mut hash = DefaultHasher::new();
-        member.hash(&mut hash);
+        for column in 1..=3 {
+            row.get::<_, Option<String>>(column)?.hash(&mut hash);
+        }
         *sharings.entry(image).or_default() ^= hash.finish();
     }
     Ok(sharings)

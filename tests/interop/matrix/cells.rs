@@ -32,6 +32,9 @@ const KINDS: &[Kind] = &[
     kind("nobody's shared", false, "shared", None),
 ];
 
+/// The real Glance takes its time.
+const SAMPLE: usize = 4;
+
 /// What state of life an operation wants its image in.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -254,6 +257,9 @@ fn general() -> Vec<(String, &'static str, String, Option<Value>, bool)> {
 }
 
 /// Asks everything of one server.
+///
+/// Of the cells about images one in [`SAMPLE`], so that every operation, kind and person has its share;
+/// all of them, in some minutes, with `GLANCEFS_TEST_WHOLE_MATRIX`.
 pub fn ask_all(side: &Side<'_>) -> Answers {
     let mut answers = Answers::new();
     let scene = set_scene(side);
@@ -271,13 +277,17 @@ pub fn ask_all(side: &Side<'_>) -> Answers {
             answers.insert(format!("{name} | {who} | -"), words);
         }
     }
-    for kind in KINDS {
-        for operation in operations() {
+    let whole = std::env::var_os("GLANCEFS_TEST_WHOLE_MATRIX").is_some();
+    for (first, kind) in KINDS.iter().enumerate() {
+        for (second, operation) in operations().into_iter().enumerate() {
             let mut image = None;
             // Who proves no identity is asked for one whatever the image is.
             let all = kind.name == KINDS[0].name;
-            for (who, _) in side.people.everybody.iter().filter(|(_, token)| all || token.is_some())
-            {
+            let everybody = side.people.everybody.iter().enumerate();
+            for (third, (who, _)) in everybody.filter(|(_, (_, token))| all || token.is_some()) {
+                if !whole && (first + second + third) % SAMPLE != 0 {
+                    continue;
+                }
                 let id = image.take().unwrap_or_else(|| make(side, kind, operation.state));
                 let answer = operation.ask(side, who, &id);
                 let done = answer.status < 300;
