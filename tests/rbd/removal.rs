@@ -284,6 +284,22 @@ fn an_upload_whose_daemon_was_killed_can_be_discarded() {
     assert!(!cluster.lists(id.as_str()));
 }
 
+#[test]
+#[ignore = "needs Ceph's packages"]
+fn what_a_killed_removal_left_is_removed() {
+    let cluster = Cluster::shared();
+    let store = cluster.store();
+    let (id, url) = put(&store, &pattern(MIB as usize, 1));
+    // The header goes before the name.
+    let info = cluster.run("rbd", &["info", &format!("images/{id}")]);
+    let internal = info.lines().find_map(|line| line.trim().strip_prefix("id: ")).unwrap();
+    cluster.run("rados", &["-p", "images", "rm", &format!("rbd_header.{internal}")]);
+    assert!(cluster.lists(id.as_str()));
+    store.delete(&url).unwrap();
+    assert!(!cluster.lists(id.as_str()));
+    assert!(matches!(store.delete(&url), Err(Error::NotFound(_))));
+}
+
 /// Names of what is in the pool's trash.
 fn in_trash(cluster: &Cluster) -> String {
     cluster.run("rbd", &["trash", "ls", "images"])

@@ -20,7 +20,10 @@ pub(super) fn delete(
     name: &CStr,
     snapshot: &CStr,
 ) -> Result<(), Errno> {
-    let image = open_alone(connection, name)?;
+    let image = match open_alone(connection, name) {
+        Err(Errno::NOENT) => return remove_rest(connection, name),
+        opened => opened?,
+    };
     let removed = remove_snapshot(&image, name, snapshot)?;
     drop(image);
     let outcome = remove_or_trash(connection, name);
@@ -60,10 +63,14 @@ pub(super) fn discard(connection: &Arc<Connection>, name: &CStr) -> Result<(), E
             drop(image);
             gone_or(remove_or_trash(connection, name))
         }
-        // What an interrupted removal left cannot be opened, but removed.
-        Err(Errno::NOENT) => gone_or(Image::remove(connection, name)),
+        Err(Errno::NOENT) => gone_or(remove_rest(connection, name)),
         Err(error) => Err(error),
     }
+}
+
+/// What an interrupted removal left is listed, and cannot be opened, but removed.
+fn remove_rest(connection: &Arc<Connection>, name: &CStr) -> Result<(), Errno> {
+    Image::remove(connection, name)
 }
 
 fn gone_or(outcome: Result<(), Errno>) -> Result<(), Errno> {
