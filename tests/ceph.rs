@@ -41,9 +41,18 @@ fn mount_on(cluster: &Cluster) -> Glancefs {
 
 /// A mount on the pool `images`, as this user.
 fn mount_as(user: &str, cluster: &Cluster) -> Glancefs {
+    mount_with(user, cluster, 20)
+}
+
+/// A mount that waits in vain for no longer than three seconds, for tests in which it does.
+fn mount_in_haste(cluster: &Cluster) -> Glancefs {
+    mount_with("glance", cluster, 3)
+}
+
+fn mount_with(user: &str, cluster: &Cluster, seconds: u32) -> Glancefs {
     let config = format!(
         "[glance_store]\nstores = rbd\ndefault_store = rbd\nrbd_store_user = {user}\n\
-         rbd_store_ceph_conf = {}\nrados_connect_timeout = 3\nrbd_thin_provisioning = true\n",
+         rbd_store_ceph_conf = {}\nrados_connect_timeout = {seconds}\nrbd_thin_provisioning = true\n",
         cluster.conf().display()
     );
     Start::default().config(&config).with_api().mount()

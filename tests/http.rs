@@ -63,7 +63,7 @@ impl Server {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
@@ -97,7 +97,7 @@ impl Server {
 
     fn wait_for_status(&self, id: &str, status: &str) {
         let wanted = format!("\"status\":\"{status}\"");
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         while !self.show(id).contains(&wanted) {
             assert!(Instant::now() < until, "the image is not {status}");
             std::thread::sleep(Duration::from_millis(10));

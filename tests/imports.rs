@@ -153,7 +153,7 @@ fn copy() -> ImportRequest {
 
 #[track_caller]
 fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < until, "not in time: {what}");
         thread::sleep(Duration::from_millis(5));

@@ -263,7 +263,7 @@ impl Replay {
         let id = self.names.to_ours(recorded);
         let queued = self.send("admin", "PUT", &format!("/v2/cache/{id}"), &[], None);
         assert_eq!(queued.status, 202, "{}", String::from_utf8_lossy(&queued.body));
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             let state = self.send("admin", "GET", "/v2/cache", &[], None).json();
             let images = state["cached_images"].as_array().unwrap().iter();
@@ -361,7 +361,7 @@ impl Replay {
 
     /// The recordings were made by somebody who waits.
     fn wait_for_import(&self, image: &str) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         let imported = || {
             let shown = self.send("admin", "GET", image, &[], None).json();
             shown.get("os_glance_import_task").is_none()

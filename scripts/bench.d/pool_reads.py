@@ -263,8 +263,8 @@ class PoolReads(Case):
                 return self.size / read_through(self.image(daemon))
 
         measures = {"api": by_api, "mount": by_mount}
-        environment = os.environ.get("GLANCEFS_TEST_GLANCE")
-        if not self.left_out("Glance", [] if environment else ["GLANCEFS_TEST_GLANCE"]):
+        environment = os.environ.get("GLANCEFS_TEST_OPENSTACK")
+        if not self.left_out("Glance", [] if environment else ["GLANCEFS_TEST_OPENSTACK"]):
             glance = stack.enter_context(
                 Glance(environment, self.work / "reading-glance", self.cluster.config()))
             url = post(glance.api, "image.raw")

@@ -17,7 +17,7 @@ class PoolWrites(Case):
             return
         source, config = self.work / "source.rbd", self.work / "rbd.conf"
         write_noise(source, self.size)
-        environment = os.environ.get("GLANCEFS_TEST_GLANCE")
+        environment = os.environ.get("GLANCEFS_TEST_OPENSTACK")
         with contextlib.ExitStack() as stack:
             cluster = stack.enter_context(Cluster(self.work / "ceph"))
             config.write_text(cluster.config())

@@ -32,9 +32,17 @@ impl Source {
     }
 
     fn bytes(&self, range: ByteRange) -> Vec<u8> {
-        let holds =
-            |at: u64| self.data.as_ref().is_none_or(|data| data.iter().any(|d| d.contains(&at)));
-        range.map(|at| if holds(at) { (at / 7 % 251) as u8 + 1 } else { 0 }).collect()
+        let Some(data) = &self.data else { return pattern(range) };
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        for data in data {
+            let part = data.start.max(range.start)..data.end.min(range.end);
+            if !part.is_empty() {
+                let at = (part.start - range.start) as usize;
+                let pattern = pattern(part);
+                bytes[at..at + pattern.len()].copy_from_slice(&pattern);
+            }
+        }
+        bytes
     }
 
     /// Ends the oldest read; false when there is none.
@@ -61,6 +69,14 @@ impl Source {
         assert!(asked.iter().all(|range| range.end <= self.size), "{asked:?}");
         asked.iter().map(|range| range.end - range.start).sum()
     }
+}
+
+/// Bytes of which none is zero, and that begin again after a number of them that is no power of two.
+fn pattern(range: ByteRange) -> Vec<u8> {
+    const LENGTH: usize = 7 * 251;
+    let once: Vec<u8> = (0..LENGTH).map(|at| (at / 7) as u8 + 1).collect();
+    let (skipped, length) = (range.start as usize % LENGTH, (range.end - range.start) as usize);
+    once.repeat(length / LENGTH + 2)[skipped..skipped + length].to_vec()
 }
 
 impl ImageReader for Source {

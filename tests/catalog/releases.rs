@@ -33,7 +33,7 @@ fn glances_own() -> (Database, impl Fn(&[&str])) {
     let directory = tempfile::tempdir().unwrap();
     let connection = format!("[database]\nconnection = {}\n", Server::shared().url(&name));
     std::fs::write(directory.path().join("glance.conf"), connection).unwrap();
-    let glance = std::env::var_os("GLANCEFS_TEST_GLANCE").unwrap();
+    let glance = std::env::var_os("GLANCEFS_TEST_OPENSTACK").unwrap();
     let manage = move |arguments: &[&str]| {
         let done = Command::new(PathBuf::from(&glance).join("bin/glance-manage"))
             .arg("--config-file")

@@ -62,7 +62,7 @@ fn what_others_do_to_the_members_of_an_image_is_reported() {
     mine.insert(&full_image()).unwrap();
     let mut changes = ForeignChanges::from_now(mine).unwrap();
     let mut assert_reported = |what: &str| {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while !changes.poll(mine).unwrap().contains(&image.id) {
             assert!(Instant::now() < deadline, "{what}");
             thread::sleep(Duration::from_millis(20));

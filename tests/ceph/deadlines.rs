@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{Cluster, Glancefs, Running, eventually};
-use crate::mount_on;
+use crate::mount_in_haste;
 
 /// An open in vain that starts later: what waits for one deadline (three seconds by Ceph's clients, or
 /// half as much again by ours) has ended before it, what waits for two has not.  Each thing that ended
@@ -55,7 +55,7 @@ except OSError as e:
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn whoever_needs_a_dead_osd_waits_for_one_deadline() {
     let cluster = Cluster::start("memstore");
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     glancefs.noise("a.raw", 12 << 20);
     glancefs.sh("for n in one two three four five; do cp a.raw $M/$n.raw; done");
     glancefs.restart();
@@ -106,7 +106,7 @@ fn whoever_needs_a_dead_osd_waits_for_one_deadline() {
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn what_needs_no_answer_does_not_wait_for_one() {
     let cluster = Cluster::start("memstore");
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     glancefs.sh("for n in one two; do echo $n >$M/$n.raw; done");
     let state_dir = glancefs.state_dir();
     let healthy = status(&glancefs, &state_dir);

@@ -1,7 +1,7 @@
 //! An OSD, an image or the daemon that goes away while somebody reads or writes.
 
 use crate::harness::{Cluster, Glancefs, Running, eventually};
-use crate::{mount_on, pool_is_the_catalog, rbd};
+use crate::{mount_in_haste, pool_is_the_catalog, rbd};
 
 /// A cluster whose data survives its OSD, and that soon forgets the watches of those who died.
 fn lasting_cluster() -> Cluster {
@@ -59,7 +59,7 @@ except OSError as e:
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn a_lost_osd_is_an_error_in_time_and_reads_go_on_when_it_is_back() {
     let cluster = lasting_cluster();
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     glancefs.noise("a.raw", 64 << 20);
     glancefs.sh("cp a.raw $M/");
     // So that the kernel has nothing of it.
@@ -91,7 +91,7 @@ fn a_lost_osd_is_an_error_in_time_and_reads_go_on_when_it_is_back() {
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn an_image_that_somebody_removes_is_an_error_to_who_reads_it() {
     let cluster = Cluster::start("memstore");
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     glancefs.noise("a.raw", 64 << 20);
     glancefs.sh("cp a.raw $M/");
     glancefs.restart();
@@ -109,7 +109,7 @@ fn an_image_that_somebody_removes_is_an_error_to_who_reads_it() {
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn daemon_and_osd_killed_in_an_upload_leave_no_orphan() {
     let cluster = lasting_cluster();
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     glancefs.noise("kept.raw", 9 << 20);
     glancefs.sh("cp kept.raw $M/");
     let writer = slow_upload(&glancefs);

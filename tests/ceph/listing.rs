@@ -1,13 +1,13 @@
 //! Many images: a listing is a matter of the catalog alone.
 
 use crate::harness::{Cluster, eventually};
-use crate::{mount_on, rbd};
+use crate::{mount_in_haste, rbd};
 
 #[test]
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn a_listing_of_five_hundred_images_asks_the_cluster_nothing() {
     let cluster = Cluster::start("memstore");
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     glancefs.sh("for n in 1 2 3; do echo $n >$M/real-$n; done");
     glancefs.glance_records((0..497).map(|n| format!("image-{n:03}")));
     let fsid = cluster.run("ceph", &["fsid"]);

@@ -1,12 +1,12 @@
 //! What a crash left is put right while the images are served.
 
 use crate::harness::{Cluster, Glancefs, eventually};
-use crate::{mount_on, pool_is_the_catalog, rbd};
+use crate::{mount_in_haste, pool_is_the_catalog, rbd};
 
 /// A daemon that was killed while it was writing an image, beside a complete one; returns the
 /// unfinished image's name in the pool.
 fn killed_in_an_upload(cluster: &Cluster) -> (Glancefs, String) {
-    let mut glancefs = mount_on(cluster);
+    let mut glancefs = mount_in_haste(cluster);
     glancefs.noise("kept.raw", 5 << 20);
     glancefs.sh("cp kept.raw $M/");
     let kept = glancefs.image("kept.raw").id;

@@ -1,7 +1,7 @@
 //! What an image really takes is shown without asking the cluster, also after a restart.
 
 use crate::harness::{Cluster, eventually};
-use crate::{mount_on, rbd};
+use crate::{mount_in_haste, rbd};
 
 /// Blocks of 512 bytes.
 const DATA: &str = "8192\n";
@@ -11,7 +11,7 @@ const ALL: &str = "131072\n";
 #[ignore = "needs Ceph; scripts/test runs it"]
 fn sizes_survive_a_restart_and_are_found_again_when_they_are_lost() {
     let cluster = Cluster::start("bluestore");
-    let mut glancefs = mount_on(&cluster);
+    let mut glancefs = mount_in_haste(&cluster);
     // 64 MiB, of which 4 hold data.
     glancefs.noise("a.raw", 4 << 20);
     glancefs.sh("truncate -s 64M a.raw; cp a.raw $M/; cp a.raw $M/b.raw");

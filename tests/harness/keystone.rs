@@ -15,7 +15,7 @@ use std::thread;
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
-const ENVIRONMENT: &str = "GLANCEFS_TEST_KEYSTONE";
+const ENVIRONMENT: &str = "GLANCEFS_TEST_OPENSTACK";
 const SERVER: &str = include_str!("../python/serve_keystone.py");
 
 /// A running Keystone.

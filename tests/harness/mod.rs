@@ -47,8 +47,9 @@ pub use pool::{Pool, skipped_on_rbd};
 #[allow(unused_imports)]
 pub use users::User;
 
-/// How long anything may take that a test waits for.  Far more than it ever does.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long anything may take that a test waits for.  Far more than it ever does, even on a machine that
+/// stands still for some time.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What a mount is started with.
 #[derive(Clone, Debug, Default)]

@@ -23,7 +23,7 @@ fn active_image(server: &Server) -> String {
 }
 
 fn eventually(server: &Server, path: &str, wanted: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while !server.request("GET", path, "").contains(wanted) {
         assert!(Instant::now() < until, "{path} never has {wanted}");
         std::thread::sleep(Duration::from_millis(10));

@@ -9,7 +9,7 @@ use glancefs::store::{ByteRange, Capacity, ImageReader, ImageWriter, Store, Stor
 use parking_lot::{Condvar, Mutex};
 
 /// Longer than any test waits.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Default)]
 struct Mood {

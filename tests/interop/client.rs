@@ -8,7 +8,7 @@ use crate::program;
 /// Runs `openstack image …` in the scratch directory; returns what it prints.
 #[track_caller]
 pub(crate) fn openstack(glancefs: &Glancefs, arguments: &str) -> String {
-    let client = program("GLANCEFS_TEST_OPENSTACKCLIENT", "openstack");
+    let client = program("GLANCEFS_TEST_OPENSTACK", "openstack");
     let script = format!(
         "exec {} --os-auth-type none --os-endpoint http://{} image {arguments}",
         client.display(),

@@ -126,7 +126,7 @@ impl Service {
         fs::write(&file, config).unwrap();
         let log = file.with_extension("log");
         let script = format!("{}/tests/python/serve_{name}.py", env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new(program("GLANCEFS_TEST_CINDER_NOVA", "python"))
+        let mut child = Command::new(program("GLANCEFS_TEST_OPENSTACK", "python"))
             .arg(script)
             .arg(&file)
             .stdin(Stdio::piped())

@@ -12,7 +12,7 @@ use crate::harness::{Cluster, Glancefs};
 use crate::http::ImageApi;
 use crate::program;
 
-pub const ENVIRONMENT: &str = "GLANCEFS_TEST_GLANCE";
+pub const ENVIRONMENT: &str = "GLANCEFS_TEST_OPENSTACK";
 
 /// A running glance-api.
 pub struct GlanceApi {

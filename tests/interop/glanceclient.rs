@@ -24,7 +24,7 @@ fn two_stores() -> Glancefs {
 fn glance(glancefs: &Glancefs, arguments: &str) -> String {
     let script = format!(
         "exec {} --os-image-url http://{} --os-auth-token none {arguments}",
-        program("GLANCEFS_TEST_OPENSTACKCLIENT", "glance").display(),
+        program("GLANCEFS_TEST_OPENSTACK", "glance").display(),
         glancefs.api.unwrap()
     );
     let mut command = glancefs.script(&script);
@@ -151,7 +151,7 @@ fn a_program_uses_openstacksdk() {
     glancefs.noise("data", 1_500_000);
     let script = format!(
         "exec {} {}/tests/python/sdk_images.py http://{} data",
-        program("GLANCEFS_TEST_OPENSTACKCLIENT", "python").display(),
+        program("GLANCEFS_TEST_OPENSTACK", "python").display(),
         env!("CARGO_MANIFEST_DIR"),
         glancefs.api.unwrap()
     );

@@ -140,7 +140,7 @@ fn what_glance_filled_is_shown_as_glance_shows_it() {
     glance_manage(&glancefs, &["db", "load_metadefs", "--path", &definitions]);
     // After glance-manage, which has its configuration in the same place.
     let config = configure(&glancefs, &stores);
-    let filled = Command::new(program("GLANCEFS_TEST_GLANCE", "python"))
+    let filled = Command::new(program("GLANCEFS_TEST_OPENSTACK", "python"))
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fill_catalog.py"))
         .arg(config.join("glance-api.conf"))
         .arg(glancefs.directory())

@@ -47,7 +47,7 @@ impl Site {
         let programs = [
             Path::new(env!("CARGO_BIN_EXE_glancefs")).parent().unwrap().to_path_buf(),
             program("GLANCEFS_TEST_GLANCECLIENT", ""),
-            program("GLANCEFS_TEST_OPENSTACKCLIENT", ""),
+            program("GLANCEFS_TEST_OPENSTACK", ""),
         ];
         let path = std::env::var_os("PATH").unwrap();
         let path = std::env::join_paths(programs.into_iter().chain(std::env::split_paths(&path)));

@@ -27,7 +27,7 @@ fn write_clouds(glancefs: &Glancefs, keystone: &Keystone, users: &[&str]) {
 /// Runs `openstack` as a user.
 #[track_caller]
 fn try_as(glancefs: &Glancefs, user: &str, arguments: &str) -> Finished {
-    let directory = std::env::var_os("GLANCEFS_TEST_OPENSTACKCLIENT").expect("see scripts/test");
+    let directory = std::env::var_os("GLANCEFS_TEST_OPENSTACK").expect("see scripts/test");
     let client = PathBuf::from(directory).join("bin/openstack");
     let script = format!("exec {} --os-cloud {user} {arguments}", client.display());
     // It keeps what it learnt of servers below its home.

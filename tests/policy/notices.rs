@@ -86,7 +86,7 @@ fn a_warm_cache_is_no_way_around_the_policy() {
     assert_eq!(site.reads(&owner, id).unwrap(), DATA);
     let operator = RequestContext::operator();
     site.images.cache_image(&operator, id, Action::CacheImage).unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let kept = || site.images.cache_state(&operator, Action::CacheList).unwrap().cached.len();
     while kept() == 0 {
         assert!(Instant::now() < until, "it is not cached");
