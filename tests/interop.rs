@@ -24,6 +24,8 @@ mod glance_api;
 mod glanceclient;
 #[path = "interop/gophercloud.rs"]
 mod gophercloud;
+#[path = "nodes/haproxy.rs"]
+mod haproxy;
 // Not every test binary needs all that the harness offers.
 #[allow(unused_imports)]
 mod harness;

@@ -28,6 +28,7 @@ mod sight;
 
 use std::net::{SocketAddr, TcpListener};
 
+use haproxy::Haproxy;
 use harness::mariadb::Server;
 use harness::{Cluster, Glancefs, Start};
 use http::ImageApi;
@@ -61,6 +62,12 @@ impl Site {
         let zeus = special(zeus, NAMES[0]).mount();
         let hades = special(hades, NAMES[1]).mount();
         Self { cluster, zeus, hades }
+    }
+
+    /// A HAProxy in front of both.
+    fn behind_haproxy(&self, listener: &str, server: &str) -> Haproxy {
+        let [zeus, hades] = [&self.zeus, &self.hades].map(|node| node.api.unwrap());
+        Haproxy::start(&[(NAMES[0], zeus), (NAMES[1], hades)], listener, server)
     }
 
     /// What the pool holds, in order.

@@ -26,6 +26,9 @@ const PASSWORD: &str = "p@ss:w/rd%,";
 /// The name and password of another user.
 const PLAIN: &str = "plain";
 const VIRTUAL_HOST: &str = "cloud/one";
+/// What there is of both in a RabbitMQ that somebody has just installed, password included.
+const GUEST: &str = "guest";
+const FIRST_VIRTUAL_HOST: &str = "/";
 
 /// A running RabbitMQ, alone in a cluster of its own.
 pub struct RabbitMq {
@@ -34,6 +37,8 @@ pub struct RabbitMq {
     tls_port: u16,
     distribution_port: u16,
     epmd_port: u16,
+    /// Where queues are read.
+    virtual_host: &'static str,
     guard: Option<(Child, ChildStdin)>,
 }
 
@@ -61,20 +66,36 @@ impl RabbitMq {
         rabbit
     }
 
+    /// Starts one, to be used as if it had just been installed: by `guest`, in the virtual host `/`.
+    pub fn as_installed() -> Self {
+        let mut rabbit = Self::prepare();
+        rabbit.virtual_host = FIRST_VIRTUAL_HOST;
+        rabbit.start_again();
+        rabbit
+    }
+
     /// One that does not run yet.
     pub fn prepare() -> Self {
         let directory = tempfile::Builder::new().prefix("glancefs-test-").tempdir().unwrap();
         let [port, tls_port, distribution_port, epmd_port] = [(); 4].map(|()| free_port());
-        let rabbit = Self { directory, port, tls_port, distribution_port, epmd_port, guard: None };
+        let (virtual_host, guard) = (VIRTUAL_HOST, None);
+        let rabbit =
+            Self { directory, port, tls_port, distribution_port, epmd_port, virtual_host, guard };
         rabbit.configure();
         rabbit
     }
 
     fn configure(&self) {
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        let users = [(USER, PASSWORD), (PLAIN, PLAIN)];
-        let permissions = users.map(|(user, _)| {
-            let mut permission = json!({"user": user, "vhost": VIRTUAL_HOST});
+        let users = [(USER, PASSWORD), (PLAIN, PLAIN), (GUEST, GUEST)];
+        let allowed = [
+            (USER, VIRTUAL_HOST),
+            (PLAIN, VIRTUAL_HOST),
+            (USER, FIRST_VIRTUAL_HOST),
+            (GUEST, FIRST_VIRTUAL_HOST),
+        ];
+        let permissions = allowed.map(|(user, virtual_host)| {
+            let mut permission = json!({"user": user, "vhost": virtual_host});
             permission.as_object_mut().unwrap().extend(all.as_object().unwrap().clone());
             permission
         });
@@ -82,7 +103,7 @@ impl RabbitMq {
             "users": users.map(|(name, password)| {
                 json!({"name": name, "password": password, "tags": ""})
             }),
-            "vhosts": [{"name": VIRTUAL_HOST}],
+            "vhosts": [{"name": VIRTUAL_HOST}, {"name": FIRST_VIRTUAL_HOST}],
             "permissions": permissions,
         });
         fs::write(self.path("definitions.json"), definitions.to_string()).unwrap();
@@ -232,7 +253,7 @@ impl RabbitMq {
         let host = "127.0.0.1".to_string();
         let uri = AMQPUri {
             authority: AMQPAuthority { userinfo, host, port: self.port },
-            vhost: VIRTUAL_HOST.to_string(),
+            vhost: self.virtual_host.to_string(),
             ..AMQPUri::default()
         };
         let connection = Connection::connect_uri(uri, ConnectionProperties::default()).await?;

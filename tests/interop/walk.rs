@@ -9,7 +9,9 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::haproxy::{Haproxy, LISTENER, SERVER};
 use crate::harness::mariadb::Server;
+use crate::harness::rabbitmq::RabbitMq;
 use crate::harness::{Cluster, Glancefs, Keystone, Running, Start};
 use crate::program;
 
@@ -20,24 +22,26 @@ struct Site {
     ceph: Cluster,
     mariadb: Server,
     keystone: Keystone,
+    rabbit: RabbitMq,
     /// The controller: not started yet, its configuration is still to be written.
     controller: Glancefs,
 }
 
 impl Site {
     fn new() -> Self {
-        let (ceph, mariadb, keystone) = thread::scope(|scope| {
+        let (ceph, mariadb, keystone, rabbit) = thread::scope(|scope| {
             let ceph = scope.spawn(|| Cluster::start("memstore"));
             let mariadb = scope.spawn(|| Server::start(&[]));
+            let rabbit = scope.spawn(RabbitMq::as_installed);
             let keystone = Keystone::start();
-            (ceph.join().unwrap(), mariadb.join().unwrap(), keystone)
+            (ceph.join().unwrap(), mariadb.join().unwrap(), keystone, rabbit.join().unwrap())
         });
         ceph.run("ceph", &["osd", "pool", "create", "datastore", "16"]);
         // Other tests' users, which are in the way of those that are made here.
         mariadb.run("DROP USER glance@'127.0.0.1'");
         forget_glance(&keystone);
         let controller = Start::default().config("").with_api().prepare();
-        Self { ceph, mariadb, keystone, controller }
+        Self { ceph, mariadb, keystone, rabbit, controller }
     }
 
     /// Runs commands at the controller, as the administrator whose `openrc` was sourced.
@@ -57,6 +61,7 @@ impl Site {
             .env("PRINTED", PRINTED)
             .env("CEPH", self.ceph.directory())
             .env("MARIADB", self.mariadb.port().to_string())
+            .env("RABBIT", self.rabbit.port().to_string())
             .env("KEYSTONE", self.keystone.url().rsplit(':').next().unwrap())
             .env("OS_AUTH_URL", format!("{}/v3", self.keystone.url()))
             .env("OS_IDENTITY_API_VERSION", "3")
@@ -93,12 +98,14 @@ fn the_first_instructions_work_with_glancefs_in_glances_place() {
 
     // `service glance-api restart`; instead of `service glance-registry restart`: nothing.
     site.controller.start_again();
-    site.keystone.images_are_at(site.controller.api.unwrap());
+    let haproxy = Haproxy::start(&[("zeus", site.controller.api.unwrap())], LISTENER, SERVER);
+    site.keystone.images_are_at(haproxy.address);
     let log = site.controller.log();
     assert!(log.contains("no glance-registry is asked: [DEFAULT] registry_host"), "{log}");
 
     add_an_image(&site);
     see_that_it_is_there(&site);
+    see_what_the_bus_was_told(&site);
     strangers_are_sent_away(&site);
 }
 
@@ -111,7 +118,8 @@ fn make_the_user_of_ceph(site: &Site) {
 fn write_the_configuration(site: &mut Site) {
     let with_our_addresses = "sed -e \"s|@192.168.1.150/|@127.0.0.1:$MARIADB/|\" \
          -e \"s|^auth_port = .*|auth_port = $KEYSTONE|\" -e 's|192.168.1.150|127.0.0.1|' \
-         -e 's|^rabbit_hosts = .*|rabbit_hosts = 127.0.0.1|' -e \"s|/etc/ceph/|$CEPH/|\"";
+         -e 's|^rabbit_hosts = .*|rabbit_hosts = 127.0.0.1|' \
+         -e \"s|^rabbit_port = .*|rabbit_port = $RABBIT|\" -e \"s|/etc/ceph/|$CEPH/|\"";
     site.sh(&format!(
         "for part in api registry cache
          do {with_our_addresses} $PRINTED/ceph-hammer-$part.conf >glance-$part.conf
@@ -121,8 +129,9 @@ fn write_the_configuration(site: &mut Site) {
     // Without them the API would be open to this machine alone, where nobody is asked for a token.
     let checked = site.sh("glancefs config check --config-file glance-api.conf");
     assert!(checked.contains("no request is asked for a token"), "{checked}");
-    // Instead of an old Glance's defaults.
+    // Instead of an old Glance's defaults; and without a driver nothing is told on the bus, then as now.
     let text = site.sh("sed -i '/^.DEFAULT/a enable_v1_api = True' glance-api.conf
+         sed -i '/^.DEFAULT/a notification_driver = messagingv2' glance-api.conf
          printf '\\n[paste_deploy]\\nflavor = keystone\\n' >>glance-api.conf
          cat glance-api.conf");
     site.controller.configure(&text);
@@ -198,6 +207,21 @@ fn see_that_it_is_there(site: &Site) {
     let show = format!("curl -sf -H 'X-Auth-Token: {token}' http://{address}/v2/images/{id}");
     let shown: Value = serde_json::from_str(&site.sh(&show)).unwrap();
     assert_eq!(shown["direct_url"], format!("rbd://{}/datastore/{id}/snap", site.ceph.fsid()));
+}
+
+/// By RabbitMQ, whose address was in the printed file.
+fn see_what_the_bus_was_told(site: &Site) {
+    let is_second = |message: &Value| {
+        message["event_type"] == "image.activate" && message["payload"]["name"] == "Debian-8-Jessie"
+    };
+    let told = site.rabbit.read_until("notifications.info", is_second);
+    assert!(told.iter().all(|delivered| delivered.exchange == "glance"), "{told:?}");
+    let events: Vec<_> = told
+        .iter()
+        .map(|delivered| delivered.message()["event_type"].as_str().unwrap().to_owned())
+        .filter(|event| event == "image.create" || event == "image.activate")
+        .collect();
+    assert_eq!(events, ["image.create", "image.activate"].repeat(2));
 }
 
 fn strangers_are_sent_away(site: &Site) {

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::eventually;
-use crate::{NAMES, Site, free_address};
 
 /// The write-up's words for a listener and for each of its servers, but for the addresses.
 pub const LISTENER: &str =
@@ -24,17 +23,17 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts one in front of both controllers, and waits until it has found them.
-    pub fn start(site: &Site, listener: &str, server: &str) -> Self {
+    /// Starts one in front of controllers, by their names and addresses, and waits until it has found them.
+    pub fn start(controllers: &[(&str, SocketAddr)], listener: &str, server: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("glancefs-test-").tempdir().unwrap();
-        let address = free_address(1);
-        let [zeus, hades] = [&site.zeus, &site.hades].map(|node| node.api.unwrap());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let server = |(name, at): &(&str, SocketAddr)| format!("    server {name} {at} {server}\n");
+        let servers: String = controllers.iter().map(server).collect();
         let text = format!(
             "global\n    stats socket {socket} level admin\n\
              defaults\n    mode http\n    timeout connect 5s\n    timeout client 30s\n    \
              timeout server 30s\n\
-             listen glance-api\n    bind {address}\n    {listener}\n    \
-             server zeus {zeus} {server}\n    server hades {hades} {server}\n",
+             listen glance-api\n    bind {address}\n    {listener}\n{servers}",
             socket = directory.path().join("stats").display(),
         );
         let config = directory.path().join("haproxy.cfg");
@@ -50,7 +49,7 @@ impl Haproxy {
             .unwrap_or_else(|error| panic!("haproxy: {error}"));
         let haproxy = Self { child, directory, address };
         eventually("it listens", || TcpStream::connect(address).is_ok());
-        for name in NAMES {
+        for (name, _) in controllers {
             eventually("the controllers are found", || haproxy.is_up(name));
         }
         haproxy

@@ -15,7 +15,7 @@ use std::time::Duration;
 use client::Client;
 use expected::{Data, Expected, There, data_of};
 
-use crate::haproxy::{Haproxy, LISTENER, SERVER};
+use crate::haproxy::{LISTENER, SERVER};
 use crate::harness::{Glancefs, Record, eventually};
 use crate::{Site, api};
 
@@ -34,7 +34,7 @@ const DEAD: Duration = Duration::from_millis(300);
 fn nothing_is_lost_or_left_when_controllers_die_under_load() {
     let mut site = Site::start();
     let listener = LISTENER.replace("balance source", "balance roundrobin");
-    let haproxy = Haproxy::start(&site, &listener, SERVER);
+    let haproxy = site.behind_haproxy(&listener, SERVER);
     let done = AtomicUsize::new(0);
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|number| Client::new(number, &site, haproxy.address)).collect();

@@ -29,7 +29,7 @@ fn queued(api: &ImageApi, name: &str) -> String {
 #[ignore = "needs Ceph, MariaDB and HAProxy; scripts/test runs it"]
 fn what_goes_through_a_lost_controller_fails_cleanly_and_the_rest_goes_on() {
     let mut site = Site::start();
-    let haproxy = Haproxy::start(&site, LISTENER, SERVER);
+    let haproxy = site.behind_haproxy(LISTENER, SERVER);
     let api = ImageApi::at(&format!("http://{}", haproxy.address));
     let data = site.zeus.noise("data", 24 << 20);
     let uploads: Vec<_> = CLIENTS
@@ -87,7 +87,7 @@ fn a_file_takes_a_controller_out_of_rotation_and_nothing_breaks_off() {
     let quick = "check inter 50 rise 2 fall 2";
     // As it is in the write-up, and as oslo.middleware's manual has it.
     for check in ["option httpchk", "option httpchk GET /healthcheck"] {
-        let haproxy = Haproxy::start(&site, &LISTENER.replace("option httpchk", check), quick);
+        let haproxy = site.behind_haproxy(&LISTENER.replace("option httpchk", check), quick);
         let api = ImageApi::at(&format!("http://{}", haproxy.address));
         site.zeus.noise("data", 4 << 20);
         let uploads: Vec<_> = CLIENTS
