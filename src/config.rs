@@ -182,6 +182,9 @@ pub struct Config {
     pub max_imports: usize,
     /// How long an import may take.  `[glancefs] import_timeout`; default 24 hours.
     pub import_timeout: Duration,
+    /// How long an upload may be silent before it is taken for abandoned; `None`: for ever.
+    /// `[glancefs] give_up_uploads_after`; default two days.
+    pub give_up_uploads_after: Option<Duration>,
     /// How HTTP is spoken.
     pub http: Http,
     /// Bytes that all images of one project may take.  `user_storage_quota`; default no limit.
@@ -281,6 +284,7 @@ impl Config {
             task_time_to_live: import::task_time_to_live(reader)?,
             max_imports: count(reader, &options::MAX_IMPORTS, 1)? as usize,
             import_timeout: import::timeout(reader)?,
+            give_up_uploads_after: give_up_uploads_after(reader)?,
             worker_self_reference_url: reader.word(&options::WORKER_SELF_REFERENCE_URL)?,
             max_uploads: count(reader, &options::MAX_UPLOADS, 1)? as usize,
             import_rules: ImportRules::read(reader)?,
@@ -512,6 +516,12 @@ fn hashing_algorithm(reader: &mut Reader) -> Result<HashingAlgorithm> {
 fn count(reader: &mut Reader, option: &options::ConfigOption, least: u32) -> Result<u32> {
     let number = reader.integer(option, least.into()..=i64::MAX)?;
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// How long an upload may be silent; 0 for ever.
+fn give_up_uploads_after(reader: &mut Reader) -> Result<Option<Duration>> {
+    let seconds = count(reader, &options::GIVE_UP_UPLOADS_AFTER, 0)?;
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
 }
 
 /// A limit, where a negative number means none (Glance: all `image_*_quota`).

@@ -4,6 +4,7 @@
 //! mountpoint) is tried before anything is shown; at the end, the faces stop taking work before
 //! what they stand on goes.
 
+mod abandoned;
 mod background;
 mod ending;
 mod imports;
@@ -12,6 +13,7 @@ mod lock;
 mod metrics;
 mod operations;
 mod privileges;
+mod rounds;
 mod scrubber;
 pub(crate) mod scrubbing;
 mod stores;
@@ -51,6 +53,7 @@ use crate::notifications::{self, Deliveries, Notifier};
 use ending::{Ending, Reload};
 use metrics::MetricsServer;
 use privileges::Duty;
+use rounds::Rounds;
 use supervisor::{Supervisor, Vitals};
 
 /// How long uploads in progress may go on after the daemon was told to end.
@@ -102,8 +105,7 @@ pub fn mount(settings: MountSettings) -> Result<()> {
         MountReport { mountpoint: mount.mountpoint().display().to_string(), options: shown };
     let served = server.map(|server| server.start(&runtime, &config, &house));
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
-    let _scrubber =
-        if read_only { None } else { scrubber::start(&house.images, &config.scrubbing)? };
+    let _rounds = if read_only { None } else { Some(rounds(&house.images, &config)?) };
     let admin = house.admit(&config, vec![report], served.as_ref().map(|served| served.address))?;
     if background {
         background::enter()?;
@@ -140,7 +142,7 @@ pub fn serve(config: Config) -> Result<()> {
     };
     let served = server.start(&runtime, &config, &house);
     let _counting = counting.map(|counting| counting.start(&runtime, &house.images));
-    let _scrubber = scrubber::start(&house.images, &config.scrubbing)?;
+    let _rounds = rounds(&house.images, &config)?;
     let admin = house.admit(&config, Vec::new(), Some(served.address))?;
     let status = format!("the Image API answers at {}", served.url());
     println!("glancefs: {status}");
@@ -292,6 +294,7 @@ pub(crate) fn image_options(config: &Config) -> Result<Options> {
         }),
         worker_self_reference_url: config.worker_self_reference_url.clone(),
         max_uploads: config.max_uploads,
+        give_up_uploads_after: config.give_up_uploads_after,
         scrub: scrubbing::options(config),
         policy: Arc::new(Policy::load(&policy_sources(&config.policy))?),
     })
@@ -352,6 +355,13 @@ fn follow_others(images: Arc<Images>) -> Result<()> {
         })
         .map(drop)
         .map_err(Error::io("start", "a thread"))
+}
+
+/// What is done every so often, as long as these are kept.
+fn rounds(images: &Arc<Images>, config: &Config) -> Result<Vec<Rounds>> {
+    let scrubber = scrubber::start(images, &config.scrubbing)?;
+    let abandoned = abandoned::start(images, config.give_up_uploads_after)?;
+    Ok(scrubber.into_iter().chain(abandoned).collect())
 }
 
 /// Each connection and each open image is a file; the soft limit is often 1024, for programs that

@@ -8,7 +8,8 @@
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
 //! - [`quota`]: how much of it one image may have, and the images of one project;
-//! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`);
+//! - [`journal`]: work in progress, so that a crash leaves nothing behind (`recovery`), nor a daemon that
+//!   does not come back (`abandoned`);
 //! - `staging`, [`import`]: data that waits, and its way from there into one store or several;
 //! - `tasks`: the records of what goes on in the background;
 //! - `locations`: where data may be, and who says so;
@@ -19,6 +20,7 @@
 //! - [`changes`]: telling the faces that an image is no longer what they remember;
 //! - [`events`]: telling whoever keeps an account of what is done.
 
+mod abandoned;
 pub mod adopt;
 pub mod caching;
 pub mod changes;

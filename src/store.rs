@@ -145,6 +145,14 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// When data of an upload of this id that has not ended was last written, where that can be told.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    fn last_written(&self, _id: ImageId) -> Result<Option<SystemTime>> {
+        Ok(None)
+    }
+
     /// Removes whatever an interrupted upload of this id left: partial data, or data that was
     /// finished but never recorded.  Nothing to remove is fine.
     ///

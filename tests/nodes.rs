@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a failed test")]
 
+#[path = "nodes/abandoned.rs"]
+mod abandoned;
 #[path = "nodes/cost.rs"]
 mod cost;
 // Not every test binary needs all that the harness offers.

@@ -486,6 +486,9 @@ options! {
         "Imports at once; further ones wait.";
     IMPORT_TIMEOUT: ["glancefs"] "import_timeout", "86400",
         "Seconds that an import may take before it is given up.";
+    GIVE_UP_UPLOADS_AFTER: ["glancefs"] "give_up_uploads_after", "172800",
+        "Seconds after which an upload that nobody goes on with is given up, whoever began it, because its \
+         record has not changed: its data goes, and the image is queued again; 0: never.";
     PURGE_TRASH_AFTER: ["glancefs"] "purge_trash_after", "",
         "For how long what glancefs moved to the trash of a Ceph pool, because others had snapshots of it, stays there at least, as 30d or 12h: then it is removed with \
          those snapshots unless one has clones; empty: for ever.";

@@ -1,19 +1,18 @@
 //! Scrubbing in the background: every so often the data of deleted images is removed for which it is
 //! due, and what lies in the trash of a store for long enough.
 //!
-//! One thread, which looks at a bounded number of images each time and goes on from there.  It may end
-//! with the process at any moment: what it was at is in the journal.
+//! A bounded number of images is looked at each time, and the next goes on from there.  It may end with
+//! the process at any moment: what it was at is in the journal.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
+use super::rounds::Rounds;
 use crate::catalog::model::ImageId;
 use crate::config::scrubbing::Scrubbing;
 use crate::error::{Error, Result};
@@ -26,76 +25,42 @@ const ROUND: u32 = 1000;
 /// Until the next one, when there may be more.
 const BREATH: Duration = Duration::from_secs(1);
 
-/// The thread's end: dropped, it begins nothing more.
-pub(super) struct Scrubber {
-    ended: Arc<AtomicBool>,
-    /// Wakes it when it goes.
-    _wake: Sender<()>,
-}
-
-impl Drop for Scrubber {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
-    }
-}
-
 /// Starts it, if there is anything for it to do.
 ///
 /// # Errors
 /// `Io` when there can be no thread.
-pub(super) fn start(images: &Arc<Images>, wanted: &Scrubbing) -> Result<Option<Scrubber>> {
+pub(super) fn start(images: &Arc<Images>, wanted: &Scrubbing) -> Result<Option<Rounds>> {
     if !wanted.in_background && wanted.purge_trash_after.is_none() {
         return Ok(None);
     }
-    let ended = Arc::new(AtomicBool::new(false));
-    let (wake, woken) = channel();
     let mut work = Work {
-        images: Arc::downgrade(images),
         scrubs: wanted.in_background,
         place: None,
-        ended: Arc::clone(&ended),
         kept: Mutex::default(),
         in_trash: Mutex::default(),
     };
-    let wakeup_time = wanted.wakeup_time;
-    thread::Builder::new()
-        .name("scrubber".to_owned())
-        .spawn(move || work.go_on(&woken, wakeup_time))
-        .map_err(Error::io("start", "a thread"))?;
-    Ok(Some(Scrubber { ended, _wake: wake }))
+    let (images, wakeup_time) = (Arc::downgrade(images), wanted.wakeup_time);
+    let round = move |ended: &AtomicBool| {
+        work.round(&*images.upgrade()?, ended);
+        Some(if work.place.is_some() { BREATH } else { wakeup_time })
+    };
+    Rounds::start("scrubber", round).map(Some)
 }
 
 struct Work {
-    images: Weak<Images>,
     scrubs: bool,
     /// Where the last round got to, if it did not get to the end.
     place: Option<Place>,
-    ended: Arc<AtomicBool>,
     kept: Mutex<Complaints>,
     in_trash: Mutex<Complaints>,
 }
 
 impl Work {
-    fn go_on(&mut self, woken: &Receiver<()>, wakeup_time: Duration) {
-        loop {
-            let Some(images) = self.images.upgrade() else { return };
-            self.round(&images);
-            drop(images);
-            let pause = if self.place.is_some() { BREATH } else { wakeup_time };
-            // Several that were started together need not stay together.
-            let pause =
-                pause + pause.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 2048.0);
-            if woken.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-        }
-    }
-
-    fn round(&mut self, images: &Images) {
+    fn round(&mut self, images: &Images, ended: &AtomicBool) {
         if self.scrubs {
             let told = |scrubbed| {
                 self.note(scrubbed);
-                !self.ended.load(Ordering::Acquire)
+                !ended.load(Ordering::Acquire)
             };
             match images.scrub(self.place, ROUND, &told) {
                 Ok(place) => self.place = place,

@@ -123,6 +123,9 @@ pub struct Options {
     pub worker_self_reference_url: Option<String>,
     /// Uploads in progress at most, over both faces (`[glancefs] max_uploads`).
     pub max_uploads: usize,
+    /// How long an upload may be silent before it is taken for abandoned, `None` for ever
+    /// (`[glancefs] give_up_uploads_after`).
+    pub give_up_uploads_after: Option<Duration>,
     /// What becomes of the data of deleted images.
     pub scrub: ScrubOptions,
     /// Who may do what (`[oslo_policy]`, `property_protection_file`).
@@ -183,6 +186,7 @@ impl Default for Options {
             image_cache: None,
             worker_self_reference_url: None,
             max_uploads: 1000,
+            give_up_uploads_after: None,
             scrub: ScrubOptions::default(),
             policy: Arc::default(),
         }

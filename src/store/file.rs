@@ -15,6 +15,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Capacity, ImageReader, ImageWriter, Store, Stored};
 use crate::catalog::model::ImageId;
@@ -161,6 +162,13 @@ impl Store for FileStore {
             return Err(no_data(url));
         }
         self.directory.sync()
+    }
+
+    fn last_written(&self, id: ImageId) -> Result<Option<SystemTime>> {
+        let unfinished = self.directory.stat(&unfinished_name(id))?;
+        // glance-api writes to the final name.
+        let finished = self.directory.stat(id.as_str())?;
+        Ok(unfinished.into_iter().chain(finished).map(|stat| stat.modified).max())
     }
 
     fn discard(&self, id: ImageId) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Glancefs, Running, Start, is_mounted};
+use crate::harness::{Glancefs, Running, Start, Stored, eventually, is_mounted, skipped_on_rbd};
 
 /// Runs the daemon where it cannot start; returns what it says.
 fn complaint(fs: &Glancefs) -> String {
@@ -120,6 +120,29 @@ fn a_crash_at_any_step_of_an_upload_leaves_nothing_wrong() {
         fs.sh("cp seed $M/a");
         fs.assert_same("a", "seed", "raw");
     }
+}
+
+#[test]
+fn an_upload_of_another_is_given_up_when_its_file_is_written_no_more() {
+    if skipped_on_rbd("the time of a file tells that its writer lives") {
+        return;
+    }
+    let fs = Start::default().config("[glancefs]\ngive_up_uploads_after = 4\n").mount();
+    let id = fs.glance_stores(&Stored { name: "a", data: b"begun", ..Stored::default() });
+    let file = fs.datadir().join(&id);
+    let writer =
+        fs.spawn(&format!("until [ -e done ]; do echo more >>{}; sleep 0.1; done", file.display()));
+    fs.sql(&format!(
+        "UPDATE images SET status = 'saving', updated_at = '2026-01-01 00:00:00' WHERE id = '{id}'; \
+         DELETE FROM image_locations WHERE image_id = '{id}'"
+    ));
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    assert_eq!(fs.image("a").status, "saving");
+    assert!(file.exists());
+    fs.sh("touch done");
+    assert!(writer.wait().ok());
+    eventually("it is given up", || fs.image("a").status == "queued");
+    assert!(!file.exists());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
     Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, accessat, fchmod,
@@ -32,6 +33,8 @@ const NO_SURPRISES: OFlags =
 pub(super) struct FileStat {
     /// Bytes that it takes on the disk.
     pub(super) allocated: u64,
+    /// When it was last written.
+    pub(super) modified: SystemTime,
 }
 
 /// An open directory.
@@ -124,7 +127,11 @@ impl Directory {
         };
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
-        Ok(regular.then(|| FileStat { allocated: blocks.saturating_mul(STAT_BLOCK) }))
+        let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
+        Ok(regular.then(|| FileStat {
+            allocated: blocks.saturating_mul(STAT_BLOCK),
+            modified: UNIX_EPOCH + Duration::from_secs(seconds),
+        }))
     }
 
     /// The names of all regular files that are images or were to become some.
