@@ -36,17 +36,24 @@ pub(super) fn lock(
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     let begun = Instant::now();
+    let (mut was_dying, mut looked_again) = (false, false);
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let dying = is_dying(&file);
+        let holder = holder(&file);
+        if holder == Holder::Unseen && !looked_again {
+            looked_again = true;
+            continue;
+        }
+        let dying = holder == Holder::Dying;
         if dying && let Some(mountpoint) = mountpoint.take() {
             session::give_up(mountpoint);
         }
-        let patience = if dying { DYING } else { patience };
+        was_dying |= dying;
+        let patience = if was_dying { DYING } else { patience };
         if begun.elapsed() >= patience || !(dying || is_ending(config)) {
             return Err(in_use(&config.state_dir));
         }
@@ -54,20 +61,29 @@ pub(super) fn lock(
     }
 }
 
-/// Whether whoever has the lock is on its way out, by the word of the kernel: nothing is left of it
-/// but threads that wait for something.
-fn is_dying(file: &File) -> bool {
-    let Ok(found) = file.metadata() else { return false };
+/// Whoever has the lock, by the word of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Alive,
+    /// On its way out: nothing is left of it but threads that wait for something.
+    Dying,
+    /// It has gone meanwhile, or is in a container whose processes are not seen from here.
+    Unseen,
+}
+
+fn holder(file: &File) -> Holder {
+    let Ok(found) = file.metadata() else { return Holder::Unseen };
     let inode = format!(":{}", found.ino());
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF`
-    locks.lines().any(|line| {
+    let mut holders = locks.lines().filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         match fields[..] {
-            [_, "FLOCK", _, _, pid, place, ..] if place.ends_with(&inode) => is_zombie(pid),
-            _ => false,
+            [_, "FLOCK", _, _, pid, place, ..] if place.ends_with(&inode) => Some(is_zombie(pid)),
+            _ => None,
         }
-    })
+    });
+    holders.next().map_or(Holder::Unseen, |dying| if dying { Holder::Dying } else { Holder::Alive })
 }
 
 /// proc_pid_stat(5): the state comes after the name, which is in parentheses.

@@ -103,11 +103,13 @@ impl Server {
     }
 
     fn install(&mut self) {
+        fs::create_dir(self.temporary()).unwrap();
         let made = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .args(["--skip-name-resolve", "--innodb-log-file-size=8M"])
             .args(as_root())
             .arg(format!("--datadir={}", self.directory.join("data").display()))
+            .env("TMPDIR", self.temporary())
             .output()
             .unwrap_or_else(|error| panic!("mariadb-install-db: {error}"));
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -126,6 +128,7 @@ impl Server {
             .args(options)
             .arg(format!("--port={}", self.port))
             .arg(format!("--datadir={}", self.directory.join("data").display()))
+            .arg(format!("--tmpdir={}", self.temporary().display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", self.directory.join("pid").display()))
             .arg(format!("--log-error={}", self.directory.join("log").display()))
@@ -146,6 +149,11 @@ impl Server {
             "CREATE USER IF NOT EXISTS glance@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'; \
              GRANT ALL ON *.* TO glance@'127.0.0.1'"
         ));
+    }
+
+    /// A server that starts removes temporary tables, whosesoever they are.
+    fn temporary(&self) -> PathBuf {
+        self.directory.join("tmp")
     }
 
     fn socket(&self) -> PathBuf {

@@ -300,6 +300,24 @@ fn what_a_killed_removal_left_is_removed() {
     assert!(matches!(store.delete(&url), Err(Error::NotFound(_))));
 }
 
+#[test]
+#[ignore = "needs Ceph's packages"]
+fn a_snapshot_that_was_cut_short_does_not_keep_an_upload_from_being_discarded() {
+    let cluster = Cluster::shared();
+    let store = cluster.store();
+    let (id, _) = put(&store, &pattern(MIB as usize, 1));
+    // The snapshot is in the header before there is a map of its objects.
+    let info = cluster.run("rbd", &["info", &format!("images/{id}")]);
+    let internal = info.lines().find_map(|line| line.trim().strip_prefix("id: ")).unwrap();
+    let map = format!("rbd_object_map.{internal}.");
+    cluster.run("rbd", &["snap", "unprotect", &format!("images/{id}@snap")]);
+    let objects = cluster.run("rados", &["-p", "images", "ls"]);
+    let map = objects.lines().find(|name| name.starts_with(&map)).expect(&info);
+    cluster.run("rados", &["-p", "images", "rm", map]);
+    store.discard(id).unwrap();
+    assert!(!cluster.lists(id.as_str()));
+}
+
 /// Names of what is in the pool's trash.
 fn in_trash(cluster: &Cluster) -> String {
     cluster.run("rbd", &["trash", "ls", "images"])

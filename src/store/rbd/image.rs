@@ -321,6 +321,11 @@ impl Image {
         })
     }
 
+    /// Has a handle that was opened without a snapshot look at one.
+    pub(super) fn look_at(self: &Arc<Self>, snapshot: &CStr) -> Result<(), Errno> {
+        self.by_name(self.library().rbd_snap_set, snapshot)
+    }
+
     /// Keeps a snapshot from being removed; one that is protected already is fine.
     pub(super) fn protect(self: &Arc<Self>, name: &CStr) -> Result<(), Errno> {
         match self.by_name(self.library().rbd_snap_protect, name) {

@@ -234,6 +234,7 @@ functions! {
         rbd fn rbd_snap_remove2(
             RawImage, *const c_char, u32, ProgressCallback, *mut c_void
         ) -> c_int;
+        rbd fn rbd_snap_set(RawImage, *const c_char) -> c_int;
         rbd fn rbd_snap_protect(RawImage, *const c_char) -> c_int;
         rbd fn rbd_snap_unprotect(RawImage, *const c_char) -> c_int;
         rbd fn rbd_snap_list(RawImage, *mut SnapshotInfo, *mut c_int) -> c_int;

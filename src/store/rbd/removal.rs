@@ -24,7 +24,7 @@ pub(super) fn delete(
         Err(Errno::NOENT) => return remove_rest(connection, name),
         opened => opened?,
     };
-    let removed = remove_snapshot(&image, name, snapshot)?;
+    let removed = remove_snapshot(&image, name, snapshot).map_err(there)?;
     drop(image);
     let outcome = remove_or_trash(connection, name);
     if outcome == Err(Errno::BUSY) && removed {
@@ -59,7 +59,7 @@ pub(super) fn discard(connection: &Arc<Connection>, name: &CStr) -> Result<(), E
             if image.watchers()? > 1 {
                 return Err(Errno::BUSY);
             }
-            remove_snapshot(&image, name, SNAPSHOT)?;
+            remove_snapshot(&image, name, SNAPSHOT).map_err(there)?;
             drop(image);
             gone_or(remove_or_trash(connection, name))
         }
@@ -71,6 +71,11 @@ pub(super) fn discard(connection: &Arc<Connection>, name: &CStr) -> Result<(), E
 /// What an interrupted removal left is listed, and cannot be opened, but removed.
 fn remove_rest(connection: &Arc<Connection>, name: &CStr) -> Result<(), Errno> {
     Image::remove(connection, name)
+}
+
+/// What fails with an image that was opened is no sign that there is none.
+fn there(error: Errno) -> Errno {
+    if error == Errno::NOENT { Errno::IO } else { error }
 }
 
 fn gone_or(outcome: Result<(), Errno>) -> Result<(), Errno> {

@@ -78,6 +78,10 @@ pub fn data_of(seed: u64) -> Vec<u8> {
     let mut data: Vec<u8> =
         (0..length.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).collect();
     data.truncate(length);
+    if let Some(byte) = data.get_mut(510) {
+        // No boot sector by chance, which is refused where raw data was announced.
+        *byte = 0;
+    }
     data
 }
 
