@@ -4,6 +4,7 @@
 //! catalog's records and the stores' bytes together so that each change is all or nothing.
 //!
 //! - [`fields`]: which fields there are, which may be set, and how they are written as text;
+//! - `listing`: which images somebody is shown;
 //! - [`policy`]: who may see and do what; `edits`: each change of a record, held against it;
 //! - [`upload`]: the one pipeline that every byte goes through on its way in;
 //! - [`digest`], [`format`](mod@format): what is learnt about the bytes as they pass;
@@ -32,6 +33,7 @@ pub mod fields;
 pub mod format;
 pub mod import;
 pub mod journal;
+mod listing;
 pub mod locations;
 mod members;
 mod open;
@@ -46,7 +48,6 @@ pub mod staging;
 mod tasks;
 pub mod upload;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -57,27 +58,25 @@ pub use options::{Backend, ImageCache, ImportOptions, Options};
 
 use crate::cache::{BlockCache, Figures};
 use crate::catalog::Catalog;
-use crate::catalog::model::{Image, ImageId, Row, Status, Timestamp, Visibility};
-use crate::catalog::query::ImageQuery;
+use crate::catalog::model::{Image, ImageId, Status, Timestamp};
 use crate::error::{Error, Result};
 use crate::identity::RequestContext;
 use crate::store::{Capacity, Store};
 use caching::Caching;
 use changes::{Changes, Face};
-use crash::Step;
 use events::{Event, Events};
 use fields::Edit;
 use import::Imports;
 use import::web::Web;
-use journal::{Journal, Work};
-use policy::{Action, Own, Policy};
+use journal::Journal;
+use policy::{Action, Policy};
 use quota::limits::Usage;
 use quota::totals::{Counted, Totals};
 use readers::Readers;
 use recovery::Backlog;
 use scrub::PendingCount;
 use staging::Area;
-use upload::{Progress, Upload, UploadOptions};
+use upload::Progress;
 
 /// The property that keeps the file time a user asked for (`cp -p`, `rsync -t`, `touch -d`).
 pub const TIME_PROPERTY: &str = "glancefs_mtime";
@@ -258,65 +257,6 @@ impl Images {
         }
     }
 
-    /// A page of records, of those that `ctx` may list.
-    ///
-    /// # Errors
-    /// `Invalid` for a marker that is not there.
-    pub fn list(&self, ctx: &RequestContext, query: ImageQuery) -> Result<Vec<Image>> {
-        self.policy().check(ctx, Action::GetImages, &Own(ctx))?;
-        let mut images =
-            self.list_shown(ctx, ImageQuery { viewer: policy::viewer(ctx), ..query })?;
-        images.iter_mut().for_each(|image| {
-            self.policy().hide_properties(ctx, image);
-            self.name_stores(image);
-        });
-        Ok(images)
-    }
-
-    /// Images that the policy shows: as many as asked for, if there are.
-    fn list_shown(&self, ctx: &RequestContext, mut query: ImageQuery) -> Result<Vec<Image>> {
-        let wanted = query.limit;
-        let mut shown = Vec::new();
-        loop {
-            let page = self.catalog.list(&query)?;
-            let more = query.limit.is_some_and(|limit| page.len() as u64 == limit);
-            query.marker = page.last().map(|image| image.id);
-            shown.extend(page.into_iter().filter(|image| self.policy().shows(ctx, image)));
-            let lacking = wanted.unwrap_or(0).saturating_sub(shown.len() as u64);
-            if !more || lacking == 0 {
-                return Ok(shown);
-            }
-            query.limit = Some(lacking);
-        }
-    }
-
-    /// What a directory needs of each image that `ctx` may see; with `ids`, of those.
-    ///
-    /// # Errors
-    /// The catalog's.
-    pub fn rows(&self, ctx: &RequestContext, ids: Option<&[ImageId]>) -> Result<Vec<Row>> {
-        let mut rows = self.catalog.rows(ids, TIME_PROPERTY)?;
-        if !ctx.admin {
-            let shared = match &ctx.project {
-                Some(project) => self.catalog.shared_with(project)?,
-                None => Vec::new(),
-            };
-            let shared: HashSet<ImageId> = shared.into_iter().collect();
-            rows.retain(|row| {
-                matches!(row.visibility, Visibility::Public | Visibility::Community)
-                    || policy::owns(ctx, row.owner.as_ref())
-                    || (row.visibility == Visibility::Shared && shared.contains(&row.id))
-            });
-        }
-        let mut shown = Vec::with_capacity(rows.len());
-        for row in rows {
-            if self.policy().shows_row(ctx, &row, &*self.catalog)? {
-                shown.push(row);
-            }
-        }
-        Ok(shown)
-    }
-
     /// What the project of `ctx` has of what Keystone limits; nothing where Keystone does not.
     ///
     /// # Errors
@@ -391,93 +331,6 @@ impl Images {
         self.switch(ctx, id, Action::Reactivate, Status::Active)
     }
 
-    /// Starts writing data for a record that has none yet.
-    ///
-    /// # Errors
-    /// `NotFound`, `Forbidden`, `Invalid` without formats or for an unknown store; `Conflict` when
-    /// the image is not `queued`.
-    pub fn begin_upload(
-        self: &Arc<Self>,
-        ctx: &RequestContext,
-        id: ImageId,
-        options: &UploadOptions,
-    ) -> Result<Upload> {
-        let image = self.find(ctx, id)?;
-        self.policy().check_image(ctx, Action::UploadImage, &image)?;
-        let size = options.size.unwrap_or_default();
-        self.totals.check_room(Counted::Stored, &image, size, &*self.catalog)?;
-        let store = self.store_named(options.store.as_deref())?;
-        if image.disk_format.is_none() || image.container_format.is_none() {
-            return Err(Error::Invalid(
-                "Properties disk_format, container_format must be set prior to saving data."
-                    .to_string(),
-            ));
-        }
-        let refused = |status: Status| {
-            Error::Conflict(format!(
-                "Image status transition from {status} to saving is not allowed"
-            ))
-        };
-        if image.status != Status::Queued {
-            return Err(refused(image.status));
-        }
-        self.check_upload_count()?;
-        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
-        let work = Work::Upload { store: store.name().to_owned() };
-        self.journal.begin(id, &work)?;
-        crash::point(Step::Journaled);
-        let mut saving = image.clone();
-        saving.status = Status::Saving;
-        saving.updated_at = Timestamp::now();
-        match self.catalog.save(&image, &saving, &[Status::Queued]) {
-            Ok(true) => {}
-            lost => {
-                self.journal.end(id)?;
-                lost?;
-                return Err(refused(Status::Saving));
-            }
-        }
-        crash::point(Step::Record);
-        self.events.tell(Event::Updated(&saving));
-        self.tell_prepared(&saving, store.name());
-        Upload::start(Arc::clone(self), ctx, saving, work, store, options.size, turn)
-    }
-
-    /// Makes a record and starts writing its data, to the default store unless one is named, as
-    /// one: the record goes if the data does not become complete.  The disk format is found by
-    /// looking at the data.
-    ///
-    /// # Errors
-    /// `Forbidden`, `OverQuota`, `Invalid` for an unknown store; the store's errors.
-    pub fn begin_draft(
-        self: &Arc<Self>,
-        ctx: &RequestContext,
-        name: &str,
-        store: Option<&str>,
-    ) -> Result<Upload> {
-        let store = self.store_named(store)?;
-        let mut image = Image::new(ImageId::random(), ctx.project.clone());
-        image.status = Status::Saving;
-        image.container_format = Some("bare".to_string());
-        image.name = Some(name.to_string());
-        self.check_new(ctx, &image)?;
-        self.check_upload_count()?;
-        let counted = self.totals.claim(Counted::Images, &image, &*self.catalog)?;
-        let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
-        let work = Work::Draft { store: store.name().to_owned() };
-        self.journal.begin(image.id, &work)?;
-        crash::point(Step::Journaled);
-        if let Err(error) = self.catalog.insert(&image) {
-            self.journal.end(image.id)?;
-            return Err(error);
-        }
-        drop(counted);
-        crash::point(Step::Record);
-        self.events.tell(Event::Created(&image));
-        self.tell_prepared(&image, store.name());
-        Upload::start(Arc::clone(self), ctx, image, work, store, None, turn)
-    }
-
     /// Bytes that an image at this location takes in its store, where that is cheap to know.
     pub fn allocated(&self, url: &str) -> Option<u64> {
         self.store_of(url)?.allocated(url)
@@ -545,16 +398,6 @@ impl Images {
     fn check_new(&self, ctx: &RequestContext, image: &Image) -> Result<()> {
         self.policy().check_new(ctx, image)?;
         quota::check(image, &self.options)
-    }
-
-    fn check_upload_count(&self) -> Result<()> {
-        let limit = self.options.max_uploads;
-        if self.uploads.lock().len() < limit {
-            return Ok(());
-        }
-        Err(Error::OverQuota(format!(
-            "{limit} uploads are in progress already ([glancefs] max_uploads)"
-        )))
     }
 
     /// Reads, alters and saves a record, and tells of it, whether it was different before or not

@@ -5,7 +5,10 @@
 //! everything durable, or dropping it removes the data and puts the record back to where it was.
 //! Both faces use it; it is used by one thread at a time.
 
+mod beginning;
 mod copied;
+mod ending;
+mod hashing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +19,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::crash::{self, Step};
-use copied::Copied;
-
-use super::digest::{Digester, Digests};
+use super::digest::Digests;
 use super::events::Event;
 use super::format;
 use super::journal::Work;
@@ -30,9 +31,8 @@ use crate::identity::RequestContext;
 use crate::store::copy::copy;
 use crate::store::{ByteRange, ImageWriter, Store};
 use crate::telemetry::metrics;
-
-/// How much is read back at once where bytes came out of order.
-const REREAD_BYTES: usize = 1 << 20;
+use copied::Copied;
+use hashing::Hashing;
 
 /// What an upload may be told at its start.
 #[derive(Clone, Debug, Default)]
@@ -117,14 +117,6 @@ pub struct Upload {
     progress: Arc<Progress>,
 }
 
-/// What was hashed on the way.
-enum Hashing {
-    /// The first `length` bytes, in order.
-    Prefix { digester: Digester, length: u64 },
-    /// Something that was hashed has been overwritten: start over at the end.
-    Stale,
-}
-
 impl Upload {
     /// Starts writing data for `recorded`, whose status is `saving` and whose journal entry exists.
     pub(super) fn start(
@@ -136,7 +128,7 @@ impl Upload {
         expected_size: Option<u64>,
         turn: Option<Hold>,
     ) -> Result<Self> {
-        let digester = Digester::new(images.options().hashing_algorithm);
+        let hashing = Hashing::new(images.options().hashing_algorithm);
         let progress = Arc::new(Progress {
             id: recorded.id,
             name: Mutex::new(recorded.name.clone()),
@@ -154,7 +146,7 @@ impl Upload {
             unsettled: None,
             store,
             writer: None,
-            hashing: Hashing::Prefix { digester, length: 0 },
+            hashing,
             copied: None,
             sealed: None,
             failed: None,
@@ -229,7 +221,8 @@ impl Upload {
         self.attempt(|writer| writer.write_at(offset, &data))?;
         self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         crash::point(Step::Written);
-        self.hash(offset, data)
+        self.sealed = None;
+        self.hashing.written(offset, data)
     }
 
     /// Reads back what was written.
@@ -471,64 +464,18 @@ impl Upload {
         }
     }
 
-    fn hash(&mut self, offset: u64, data: Bytes) -> Result<()> {
-        self.sealed = None;
-        let Hashing::Prefix { digester, length } = &mut self.hashing else {
-            return Ok(());
-        };
-        if offset == *length {
-            *length += data.len() as u64;
-            digester.update(data)?;
-        } else if offset < *length {
-            self.hashing = Hashing::Stale;
-        }
-        // Past a gap: whatever comes into the gap, the end reads everything after the prefix back.
-        Ok(())
-    }
-
     fn overwritten_from(&mut self, offset: u64) {
         self.sealed = None;
-        if matches!(&self.hashing, Hashing::Prefix { length, .. } if offset < *length) {
-            self.hashing = Hashing::Stale;
-        }
+        self.hashing.overwritten_from(offset);
     }
 
-    /// Hashes what was not hashed on the way, by reading it back from the store.
     fn hash_rest(&mut self) -> Result<()> {
         if self.copied_whole()? {
             return Ok(());
         }
-        if matches!(self.hashing, Hashing::Stale) {
-            let digester = Digester::new(self.images.options().hashing_algorithm);
-            self.hashing = Hashing::Prefix { digester, length: 0 };
-        }
-        let (Some(writer), Hashing::Prefix { digester, length }) =
-            (self.writer.as_mut(), &mut self.hashing)
-        else {
-            return Err(gone(self.recorded.id));
-        };
-        let end = writer.len();
-        for extent in writer.data_extents(*length..end)? {
-            digester.update_zeros(extent.start - *length)?;
-            *length = extent.start;
-            while *length < extent.end {
-                let piece = (extent.end - *length).min(REREAD_BYTES as u64);
-                let mut buffer = vec![0; piece as usize];
-                let read = writer.read_at(*length, &mut buffer)?;
-                if read == 0 {
-                    return Err(Error::StoreUnavailable(format!(
-                        "the data of image {} ends before its length",
-                        self.recorded.id
-                    )));
-                }
-                buffer.truncate(read);
-                digester.update(Bytes::from(buffer))?;
-                *length += read as u64;
-            }
-        }
-        digester.update_zeros(end - *length)?;
-        *length = end;
-        Ok(())
+        let id = self.recorded.id;
+        let writer = self.writer.as_mut().ok_or_else(|| gone(id))?;
+        self.hashing.catch_up(id, writer.as_mut())
     }
 
     fn copied_whole(&mut self) -> Result<bool> {
@@ -549,11 +496,7 @@ impl Upload {
                 .map(|whole| whole.digests.clone())
                 .ok_or(gone(self.recorded.id));
         }
-        // Should the image be written again, its hash starts over.
-        match std::mem::replace(&mut self.hashing, Hashing::Stale) {
-            Hashing::Prefix { digester, .. } => digester.finish(),
-            Hashing::Stale => Err(gone(self.recorded.id)),
-        }
+        self.hashing.take().unwrap_or_else(|| Err(gone(self.recorded.id)))
     }
 
     /// Does something that, if it fails, leaves data that must not be trusted.
@@ -590,76 +533,6 @@ impl Upload {
         }
         let id = self.recorded.id;
         self.writer.as_mut().ok_or_else(|| gone(id))
-    }
-
-    /// A file that is given up was not refused: it is only gone.
-    fn tell_failed(&self) {
-        let broken_off = matches!(self.work, Work::Upload { .. }).then_some("the upload broke off");
-        if let Some(why) = self.refused.as_deref().or(broken_off) {
-            self.images.events.tell(Event::UploadFailed { image: self.recorded.id, why });
-        }
-    }
-
-    fn tell_undone(&self) {
-        if matches!(self.work, Work::Draft { .. }) {
-            let gone = Image { status: Status::Deleted, ..self.image.clone() };
-            self.images.events.tell(Event::Deleted(&gone));
-        } else {
-            self.images.tell_updated(self.recorded.id);
-        }
-    }
-
-    /// Removes the data and puts the record back.
-    fn undo(&mut self) -> Result<()> {
-        // If the record names the data, it stays: to be asked once the catalog answers.
-        if let Some(reason) = &self.unsettled {
-            return Err(Error::Catalog(reason.clone()));
-        }
-        // What has failed would only fail again, and whoever writes waits for it.
-        if let Some(reason) = &self.failed
-            && !self.store.is_local()
-        {
-            return Err(Error::StoreUnavailable(reason.clone()));
-        }
-        // A store that could not remove it by itself is heard here.  Data that was there before us
-        // is somebody else's.
-        if self.holds_data {
-            self.store.discard(self.recorded.id)?;
-        }
-        self.images.undo_record(self.recorded.id, &self.work)
-    }
-
-    /// Ends the work: from here on the upload exists nowhere but in memory.
-    fn close(&mut self) {
-        self.images.uploads.lock().retain(|other| !Arc::ptr_eq(other, &self.progress));
-        if let Err(error) = self.images.journal.end(self.recorded.id) {
-            warn!(image = %self.recorded.id, %error, "journal");
-        }
-        self.writer = None;
-        self.ended = true;
-    }
-}
-
-impl Drop for Upload {
-    /// Removes the data and puts the record back, unless the image was published.
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let id = self.recorded.id;
-        metrics::upload_ended(self.store.name(), None);
-        self.tell_failed();
-        // The data first: while the record says `saving` nobody else may start.
-        self.writer = None;
-        if let Err(error) = self.undo() {
-            warn!(image = %id, %error, "an unfinished upload is undone later");
-            self.images.uploads.lock().retain(|other| !Arc::ptr_eq(other, &self.progress));
-            self.images.end_later(id, self.work.clone());
-            return;
-        }
-        self.close();
-        self.images.changes.announce(&[id]);
-        self.tell_undone();
     }
 }
 
