@@ -85,14 +85,13 @@ class Requests(Case):
         with contextlib.ExitStack() as stack:
             daemon = Daemon(self.program, self.work / "asked", self.work / "mount")
             urls = {"ours": self.stock(stack.enter_context(daemon).api, small)}
+            token = None
             environment = os.environ.get("GLANCEFS_TEST_OPENSTACK")
-            if not self.left_out("Glance", [] if environment else ["GLANCEFS_TEST_OPENSTACK"]):
+            missing = [] if environment else ["GLANCEFS_TEST_OPENSTACK"]
+            if not self.left_out("Glance and Keystone", missing):
                 work = self.work / "asked-glance"
                 glance = Glance(environment, work, file_store(work / "images"))
                 urls["glance"] = self.stock(stack.enter_context(glance).api, small)
-            token = None
-            environment = os.environ.get("GLANCEFS_TEST_OPENSTACK")
-            if not self.left_out("Keystone", [] if environment else ["GLANCEFS_TEST_OPENSTACK"]):
                 keystone = stack.enter_context(Keystone(environment, self.work / "keystone"))
                 token = keystone.token()
                 urls["known"] = self.authenticated(stack, keystone, token, small)
