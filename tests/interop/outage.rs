@@ -86,7 +86,7 @@ impl Drop for Enough<'_> {
 fn writer(glancefs: &Glancefs, name: &str) -> Running {
     glancefs.spawn(&format!(
         r#"api=http://{}/v2/images n=0
-        until [ -e enough ]
+        while [ -e data ] && ! [ -e enough ]
         do n=$((n + 1))
            if cp data "$M/copied-{name}-$n" 2>>errors
            then echo "copied-{name}-$n" >>done-{name}
