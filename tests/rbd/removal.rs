@@ -291,8 +291,7 @@ fn what_a_killed_removal_left_is_removed() {
     let store = cluster.store();
     let (id, url) = put(&store, &pattern(MIB as usize, 1));
     // The header goes before the name.
-    let info = cluster.run("rbd", &["info", &format!("images/{id}")]);
-    let internal = info.lines().find_map(|line| line.trim().strip_prefix("id: ")).unwrap();
+    let internal = internal_id(cluster, id);
     cluster.run("rados", &["-p", "images", "rm", &format!("rbd_header.{internal}")]);
     assert!(cluster.lists(id.as_str()));
     store.delete(&url).unwrap();
@@ -307,15 +306,20 @@ fn a_snapshot_that_was_cut_short_does_not_keep_an_upload_from_being_discarded() 
     let store = cluster.store();
     let (id, _) = put(&store, &pattern(MIB as usize, 1));
     // The snapshot is in the header before there is a map of its objects.
-    let info = cluster.run("rbd", &["info", &format!("images/{id}")]);
-    let internal = info.lines().find_map(|line| line.trim().strip_prefix("id: ")).unwrap();
+    let internal = internal_id(cluster, id);
     let map = format!("rbd_object_map.{internal}.");
     cluster.run("rbd", &["snap", "unprotect", &format!("images/{id}@snap")]);
     let objects = cluster.run("rados", &["-p", "images", "ls"]);
-    let map = objects.lines().find(|name| name.starts_with(&map)).expect(&info);
+    let map = objects.lines().find(|name| name.starts_with(&map)).expect(&objects);
     cluster.run("rados", &["-p", "images", "rm", map]);
     store.discard(id).unwrap();
     assert!(!cluster.lists(id.as_str()));
+}
+
+/// What Ceph calls an image in the names of its objects.
+fn internal_id(cluster: &Cluster, id: ImageId) -> String {
+    let info = cluster.run("rbd", &["info", &format!("images/{id}")]);
+    info.lines().find_map(|line| line.trim().strip_prefix("id: ")).unwrap().to_owned()
 }
 
 /// Names of what is in the pool's trash.
