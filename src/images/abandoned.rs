@@ -15,33 +15,39 @@ use std::time::{Duration, SystemTime};
 use tracing::{debug, info, warn};
 
 use super::Images;
-use crate::catalog::model::{Image, ImageId, Status, Timestamp};
+use crate::catalog::model::{Image, Status, Timestamp};
 use crate::catalog::query::{Column, Comparison, Filter, ImageQuery, Viewer, VisibilityFilter};
 use crate::error::{Error, Result};
 
-/// Images that are looked at in one round; the others have their turn in the next.
-const ROUND: u64 = 1000;
+/// Images that the catalog is asked for at once.
+const PAGE: u64 = 1000;
 
 impl Images {
     /// Renews the records of what is being written here, and gives up what nobody has been writing for
-    /// too long; returns what was given up.
+    /// too long.
     ///
     /// # Errors
     /// The catalog's, or the journal's; what cannot be done for one image is logged.
-    pub fn give_up_uploads(&self) -> Result<Vec<ImageId>> {
-        let Some(age) = self.options.give_up_uploads_after else { return Ok(Vec::new()) };
-        let unchanged = self.catalog.list(&saving_since(ago(age / 2)))?;
-        let ours: HashSet<_> = self.journal.entries()?.into_iter().map(|entry| entry.id).collect();
-        let mut given_up = Vec::new();
-        for image in unchanged {
-            if ours.contains(&image.id) {
-                self.renew(&image)?;
-            } else if image.updated_at < ago(age) && self.abandon(&image, age) {
-                self.changes.announce(&[image.id]);
-                given_up.push(image.id);
+    pub fn give_up_uploads(&self) -> Result<()> {
+        let Some(age) = self.options.give_up_uploads_after else { return Ok(()) };
+        let mut query = saving_since(ago(age / 2));
+        loop {
+            let unchanged = self.catalog.list(&query)?;
+            // After the list: what has begun since then is not in it.
+            let ours = self.journal.entries()?;
+            let ours: HashSet<_> = ours.into_iter().map(|entry| entry.id).collect();
+            for image in &unchanged {
+                if ours.contains(&image.id) {
+                    self.renew(image)?;
+                } else if image.updated_at < ago(age) {
+                    self.abandon(image, age);
+                }
+            }
+            match unchanged.last() {
+                Some(last) if unchanged.len() as u64 == PAGE => query.marker = Some(last.id),
+                _ => return Ok(()),
             }
         }
-        Ok(given_up)
     }
 
     fn renew(&self, image: &Image) -> Result<()> {
@@ -49,18 +55,17 @@ impl Images {
         self.catalog.save(image, &renewed, &[Status::Saving]).map(drop)
     }
 
-    fn abandon(&self, image: &Image, age: Duration) -> bool {
+    fn abandon(&self, image: &Image, age: Duration) {
         let id = image.id;
         match self.try_to_abandon(image, age) {
             Ok(true) => {
                 info!(image = %id, "an upload that nobody goes on with is given up (give_up_uploads_after)");
-                return true;
+                self.changes.announce(&[id]);
             }
             Ok(false) => {}
             Err(error @ Error::InUse(_)) => debug!(image = %id, %error, "somebody is writing it"),
             Err(error) => warn!(image = %id, %error, "an upload cannot be given up yet"),
         }
-        false
     }
 
     /// The data first: while the record says `saving` nobody else may start.
@@ -99,7 +104,7 @@ fn saving_since(time: Timestamp) -> ImageQuery {
             Filter::OneOf(Column::Status, vec![Status::Saving.as_str().to_owned()]),
             Filter::Time(Column::UpdatedAt, Comparison::Lt, time),
         ],
-        limit: Some(ROUND),
+        limit: Some(PAGE),
         ..ImageQuery::all_for(Viewer::Admin { project: None })
     }
 }

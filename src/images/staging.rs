@@ -161,32 +161,10 @@ impl Images {
         self.policy().check_image(ctx, Action::ModifyImage, &image)?;
         let announced = size.unwrap_or_default();
         self.totals.check_room(Counted::Staged, &image, announced, &*self.catalog)?;
-        let refused = |status: Status| {
-            Error::Conflict(format!(
-                "Image status transition from {status} to uploading is not allowed"
-            ))
-        };
-        if image.status != Status::Queued {
-            return Err(refused(image.status));
-        }
-        self.check_upload_count()?;
+        self.check_may_become(&image, Status::Uploading)?;
         let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
-        self.journal.begin(id, &Work::Stage)?;
-        crash::point(Step::Journaled);
-        let mut uploading = image.clone();
-        uploading.status = Status::Uploading;
-        uploading.size = None;
-        uploading.updated_at = Timestamp::now();
-        match self.catalog.save(&image, &uploading, &[Status::Queued]) {
-            Ok(true) => {}
-            lost => {
-                self.journal.end(id)?;
-                lost?;
-                return Err(refused(Status::Uploading));
-            }
-        }
-        crash::point(Step::Record);
-        self.events.tell(Event::Updated(&uploading));
+        let uploading = Image { status: Status::Uploading, size: None, ..image.clone() };
+        let uploading = self.begin_work(&image, uploading, &Work::Stage)?;
         Staging::start(Arc::clone(self), uploading, size, turn)
     }
 

@@ -36,32 +36,11 @@ impl Images {
                     .to_string(),
             ));
         }
-        let refused = |status: Status| {
-            Error::Conflict(format!(
-                "Image status transition from {status} to saving is not allowed"
-            ))
-        };
-        if image.status != Status::Queued {
-            return Err(refused(image.status));
-        }
-        self.check_upload_count()?;
+        self.check_may_become(&image, Status::Saving)?;
         let turn = self.totals.claim(Counted::Coming, &image, &*self.catalog)?;
         let work = Work::Upload { store: store.name().to_owned() };
-        self.journal.begin(id, &work)?;
-        crash::point(Step::Journaled);
-        let mut saving = image.clone();
-        saving.status = Status::Saving;
-        saving.updated_at = Timestamp::now();
-        match self.catalog.save(&image, &saving, &[Status::Queued]) {
-            Ok(true) => {}
-            Ok(false) => {
-                self.journal.end(id)?;
-                return Err(refused(Status::Saving));
-            }
-            Err(error) => return Err(self.not_begun(id, work, error)),
-        }
-        crash::point(Step::Record);
-        self.events.tell(Event::Updated(&saving));
+        let saving = Image { status: Status::Saving, ..image.clone() };
+        let saving = self.begin_work(&image, saving, &work)?;
         self.tell_prepared(&saving, store.name());
         Upload::start(Arc::clone(self), ctx, saving, work, store, options.size, turn)
     }
@@ -91,7 +70,7 @@ impl Images {
         self.journal.begin(image.id, &work)?;
         crash::point(Step::Journaled);
         if let Err(error) = self.catalog.insert(&image) {
-            return Err(self.not_begun(image.id, work, error));
+            return Err(self.not_begun(image.id, &work, error));
         }
         drop(counted);
         crash::point(Step::Record);
@@ -100,18 +79,50 @@ impl Images {
         Upload::start(Arc::clone(self), ctx, image, work, store, None, turn)
     }
 
+    /// Whether data for a record may begin to come, by which it gets this status.
+    pub(in crate::images) fn check_may_become(&self, image: &Image, status: Status) -> Result<()> {
+        if image.status != Status::Queued {
+            return Err(no_way(image.status, status));
+        }
+        self.check_upload_count()
+    }
+
+    /// Notes in the journal and then in the record, which is `queued`, that its data begins to come.
+    pub(in crate::images) fn begin_work(
+        &self,
+        queued: &Image,
+        mut begun: Image,
+        work: &Work,
+    ) -> Result<Image> {
+        let id = queued.id;
+        self.journal.begin(id, work)?;
+        crash::point(Step::Journaled);
+        begun.updated_at = Timestamp::now();
+        match self.catalog.save(queued, &begun, &[Status::Queued]) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.journal.end(id)?;
+                return Err(no_way(begun.status, begun.status));
+            }
+            Err(error) => return Err(self.not_begun(id, work, error)),
+        }
+        crash::point(Step::Record);
+        self.events.tell(Event::Updated(&begun));
+        Ok(begun)
+    }
+
     /// The record was not written; or it was, and the catalog's answer was lost: then it is put back as
     /// soon as the catalog answers.
-    fn not_begun(&self, id: ImageId, work: Work, error: Error) -> Error {
+    fn not_begun(&self, id: ImageId, work: &Work, error: Error) -> Error {
         if error.leaves_unsettled() {
-            self.end_later(id, work);
+            self.end_later(id, work.clone());
         } else if let Err(journal) = self.journal.end(id) {
             return journal;
         }
         error
     }
 
-    pub(in crate::images) fn check_upload_count(&self) -> Result<()> {
+    fn check_upload_count(&self) -> Result<()> {
         let limit = self.options.max_uploads;
         if self.uploads.lock().len() < limit {
             return Ok(());
@@ -120,4 +131,9 @@ impl Images {
             "{limit} uploads are in progress already ([glancefs] max_uploads)"
         )))
     }
+}
+
+/// Glance's words; somebody else who was faster has brought it to where it was to go.
+fn no_way(from: Status, to: Status) -> Error {
+    Error::Conflict(format!("Image status transition from {from} to {to} is not allowed"))
 }
